@@ -1,0 +1,16 @@
+#pragma once
+
+#include "common.hpp"
+
+#include <CLI/CLI.hpp>
+
+namespace modelpool::cli {
+
+// Each adds one subcommand, which sets `program::run` when it is given.
+
+void add_embed(CLI::App& app, program& self);
+void add_tokenize(CLI::App& app, program& self);
+void add_inspect(CLI::App& app, program& self);
+void add_models(CLI::App& app, program& self);
+
+}  // namespace modelpool::cli

@@ -1,0 +1,90 @@
+#include "session.hpp"
+
+#include <modelpool/error.hpp>
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
+
+#include <exception>
+#include <string>
+#include <utility>
+
+namespace modelpool::cli {
+namespace {
+
+runtime_options to_runtime_options(const settings& wanted)
+{
+    runtime_options options;
+    options.memory_limit_bytes(wanted.memory_limit_bytes)
+        .n_cores(wanted.n_threads)
+        .log(stderr_log(wanted));
+    return options;
+}
+
+}  // namespace
+
+session::session(program& self, const settings& wanted)
+    : self_{self}
+    , wanted_{wanted}
+    , io_{1}
+    , files_{wanted.cache_dir}
+    , runtime_{io_.get_executor(), files_, to_runtime_options(wanted)}
+    , embedders_{runtime_}
+    , models_{runtime_}
+{}
+
+awaitable<handle<text_embedding>> session::open(card about)
+{
+    if (about.kind() != capability::text_embedding)
+        throw error{
+            registry_errc::wrong_capability,
+            about.key + " is of capability " + std::string{to_string(about.kind())} +
+                ", not text_embedding"};
+    worker_options worker;
+    worker.device(wanted_.device).dtype(wanted_.dtype).memory(about.memory).warm_up(about.warm_up);
+    model_options options;
+    options.worker(std::move(worker))
+        .source(model_source{about.repo, about.files})
+        .prompts(about.prompts)
+        .default_prompt(about.default_prompt)
+        .cuttable(about.cuttable)
+        .scaling(about.scaling.value_or(scaling_options{}));
+    if (wanted_.n_workers > 0)
+        options.scaling(
+            scaling_options{}.cold_start_workers(wanted_.n_workers).max_workers(wanted_.n_workers));
+    embedders_.add(about.key, about.load.get<text_embedding>(), options);
+    auto adding = models_.add(about.key, embedders_);
+    co_await std::move(adding);
+    auto finding = models_.find<text_embedding>(about.key);
+    co_return co_await std::move(finding);
+}
+
+void session::run(const std::function<awaitable<void>()>& body)
+{
+    std::exception_ptr problem;
+    {
+        boost::asio::cancellation_signal cancel;
+        auto emit = [&cancel] { cancel.emit(boost::asio::cancellation_type::terminal); };
+        const interrupt::scope on_signal{
+            self_.signals, [this, emit] { boost::asio::post(io_, emit); }};
+        auto finish = [&problem](std::exception_ptr failure) { problem = std::move(failure); };
+        boost::asio::co_spawn(
+            io_, body(), boost::asio::bind_cancellation_slot(cancel.slot(), finish));
+        io_.run();
+    }
+    shut_down(std::chrono::seconds{problem ? 0 : 5});
+    if (problem && self_.signals.requested()) throw interrupted{};
+    if (problem) std::rethrow_exception(problem);
+}
+
+void session::shut_down(std::chrono::seconds grace)
+{
+    auto ignore = [](std::exception_ptr) {};  // a shutdown has no errors of its own
+    io_.restart();
+    boost::asio::co_spawn(io_, embedders_.shutdown(grace), ignore);
+    io_.run();
+}
+
+}  // namespace modelpool::cli

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <modelpool/hub/directory_fetcher.hpp>
+#include <modelpool/pool/pool.hpp>
+#include <modelpool/registry/registry.hpp>
+#include <modelpool/runtime.hpp>
+
+#include <boost/asio/io_context.hpp>
+
+#include <functional>
+
+#include "common.hpp"
+
+namespace modelpool::cli {
+
+/// What a command that computes runs in: an event loop with a runtime, a pool and a registry on it.
+class session {
+public:
+    session(program& self, const settings& wanted);
+
+    /// Runs `body` on the loop, then shuts the pool down. A first signal cancels the body.
+    /// Errors: what `body` throws; `interrupted`.
+    void run(const std::function<awaitable<void>()>& body);
+
+    /// The handle of a model, from the registry, with the session's device, dtype and workers.
+    awaitable<handle<text_embedding>> open(card about);
+
+    runtime& resources() noexcept { return runtime_; }
+
+private:
+    void shut_down(std::chrono::seconds grace);
+
+    program& self_;
+    const settings& wanted_;
+    boost::asio::io_context io_;
+    directory_fetcher files_;
+    runtime runtime_;
+    pool<text_embedding> embedders_;
+    registry models_;
+};
+
+}  // namespace modelpool::cli

@@ -1,0 +1,8 @@
+#pragma once
+
+// The models: their loaders, the catalogue, inspection of checkpoints. No libtorch in any of it.
+
+#include <modelpool/models/bert.hpp>
+#include <modelpool/models/catalogue.hpp>
+#include <modelpool/models/inspect.hpp>
+#include <modelpool/models/load_options.hpp>

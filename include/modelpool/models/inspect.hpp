@@ -1,0 +1,49 @@
+#pragma once
+
+#include <modelpool/registry/card.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace modelpool::models {
+
+/// What the files of a checkpoint say of it, without loading it. A number that the files do not give is 0, a
+/// text that they do not give is empty.
+struct inspection {
+    /// How many of the numbers are stored in one format.
+    struct stored_dtype {
+        std::string name;  ///< as the files name it: "F32"
+        std::uint64_t n_parameters{0};
+    };
+
+    std::string family;                ///< "bert", "qwen2"
+    std::string architecture;          ///< "BertModel"
+    std::optional<capability> kind;    ///< empty where the files do not tell
+    std::size_t dim{0};                ///< numbers a row, of an embedding model
+    std::size_t max_tokens{0};         ///< the limit of a text, or the context length
+    std::vector<stored_dtype> dtypes;  ///< the most frequent first
+    std::uint64_t n_parameters{0};
+    std::uint64_t weight_bytes{0};  ///< of all tensors, as stored
+    memory_estimate memory;         ///< on a CPU in dtype `automatic`; zeroes where not runnable
+    std::string reason;             ///< why this build cannot run it; empty where it can
+
+    bool runnable() const noexcept { return reason.empty(); }
+};
+
+/// Looks at a checkpoint folder; reads configurations and the headers of the weights only.
+/// Runs: blocking, on the calling thread.
+/// Errors: model_errc::bad_file (no such folder, no checkpoint in it, malformed files),
+/// model_errc::bad_config, model_errc::unsupported (the path is no folder). A checkpoint that is well formed
+/// but that this build cannot run is no error: see `inspection::runnable`.
+inspection blocking_inspect(const std::filesystem::path& path);
+
+/// The card of a checkpoint folder on this machine, made by inspection, so that any checkpoint of a known
+/// architecture runs. Its key is `path` as given; its loader reads the folder itself and needs no fetcher.
+/// Runs, errors: as `blocking_inspect`; model_errc::unsupported where this build cannot run it.
+card blocking_card(const std::filesystem::path& path);
+
+}  // namespace modelpool::models

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <modelpool/capability/model.hpp>
+#include <modelpool/pool/detail/job.hpp>
+
+#include <cstddef>
+#include <exception>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace modelpool::detail {
+
+/// How much of a job an engine took.
+enum class intake {
+    all,   ///< the whole: it leaves the queue
+    part,  ///< some; more of it is to be taken in a later turn
+    full,  ///< nothing: the engine has enough
+};
+
+/// What one step did.
+struct step_report {
+    std::size_t n_items{0};
+    std::size_t n_tokens{0};
+    /// Jobs whose result is complete.
+    std::vector<std::shared_ptr<job>> done;
+    /// Set where the model itself failed, not a single item of the batch.
+    std::exception_ptr failure;
+};
+
+/// What a pool tells its engines about requests of one model.
+struct engine_options {
+    std::size_t batch_tokens{4096};
+    std::map<std::string, std::string> prompts;  ///< of the card; they go before the checkpoint's
+    std::optional<std::string> default_prompt;
+    std::optional<bool> cuttable;
+};
+
+/// A model with the requests it works on: what a worker's thread drives. Made by the capability; all calls but
+/// `replicate` come from the worker's thread.
+class engine {
+public:
+    engine() = default;
+    engine(const engine&) = delete;
+    engine& operator=(const engine&) = delete;
+    engine(engine&&) = delete;
+    engine& operator=(engine&&) = delete;
+    virtual ~engine() = default;
+
+    /// Takes work from a job. Called under the group's lock: it only notes what it took.
+    virtual intake take(const std::shared_ptr<job>& one) = 0;
+    /// Whether it holds work.
+    virtual bool busy() const noexcept = 0;
+    /// One forward, or one step of each sequence. Fails jobs at once, but leaves those that succeeded in the
+    /// report: the worker answers them when it is free for the next request, so that a caller who comes
+    /// straight back does not find it busy. Throws nothing.
+    virtual step_report step(run_context& context) = 0;
+    /// Fails all jobs it holds.
+    virtual void drop(const std::exception_ptr& why) noexcept = 0;
+
+    /// An engine that shares this one's weights; null where the model cannot. Called on the new worker's
+    /// thread, while this engine may be computing.
+    virtual std::unique_ptr<engine> replicate() const = 0;
+    virtual footprint bytes() const = 0;
+    virtual void warm_up(run_context& context) = 0;
+};
+
+/// Makes the engine of capability `C`: specialised beside each engine. A capability without one refuses its
+/// models when they load.
+template <class C>
+struct engine_of {
+    static std::unique_ptr<engine> make(std::unique_ptr<typename C::model>, const engine_options&)
+    {
+        throw error{errc::unsupported, std::string{"pools of "} + C::name + " cannot run models"};
+    }
+};
+
+}  // namespace modelpool::detail

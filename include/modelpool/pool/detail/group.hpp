@@ -1,0 +1,193 @@
+#pragma once
+
+#include <modelpool/async/awaitable.hpp>
+#include <modelpool/async/detail/wait_list.hpp>
+#include <modelpool/pool/detail/engine.hpp>
+#include <modelpool/pool/detail/job.hpp>
+#include <modelpool/pool/detail/load_session.hpp>
+#include <modelpool/pool/detail/request_queue.hpp>
+#include <modelpool/pool/detail/scaling_policy.hpp>
+#include <modelpool/pool/load_context.hpp>
+#include <modelpool/pool/options.hpp>
+#include <modelpool/pool/stats.hpp>
+#include <modelpool/runtime.hpp>
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <variant>
+#include <vector>
+
+namespace modelpool::detail {
+
+/// A loader whose model is already wrapped into an engine.
+using engine_loader = std::function<awaitable<std::unique_ptr<engine>>(load_context)>;
+
+/// What a group is built from.
+struct group_setup {
+    std::string key;
+    pool_options pool;
+    scaling_options scaling;
+    worker_options worker;  ///< of workers that requests start
+    model_source source;
+    engine_loader load;  ///< empty: only spawn_worker starts workers
+};
+
+/// One worker: a thread with a model. Guarded by its group's lock, but for what its own thread alone uses.
+struct worker {
+    std::uint64_t id{0};
+    worker_options options;
+    engine_loader load;
+    worker_life life;
+    std::condition_variable wake;
+    bool woken{false};           // there is something for it to do
+    bool stop{false};            // take no more work; go
+    bool on_demand{false};       // started by requests, not by spawn_worker
+    bool promised{false};        // a spawn_worker waits for it, or is about to
+    std::size_t n_lent{0};       // others are copying its model now
+    std::exception_ptr failure;  // why it went
+    clock::time_point last_used;
+    std::uint64_t n_batches{0};
+    std::uint64_t n_items{0};
+    std::uint64_t n_tokens{0};
+    std::size_t n_failures_in_row{0};  // batches that the model itself failed
+    reservation own;
+    std::shared_ptr<reservation> shared;
+    std::shared_ptr<load_session> session;
+    stop_source stopping;
+    std::atomic<std::uint64_t> n_steps{0};
+    std::unique_ptr<engine> model;  // made, used and destroyed on the worker's thread
+    std::thread thread;
+};
+
+/// Everything of one model in a pool: its queue and its workers. Non-template: capabilities differ only in
+/// their jobs and engines. One mutex guards it, held for a few lines and never over a suspension, a forward
+/// or user code.
+class group : public std::enable_shared_from_this<group> {
+public:
+    /// What waits on a group: for one worker to be ready, or (null) for all work to be done.
+    using waiter_type = waiter<group, std::monostate, std::shared_ptr<worker>>;
+
+    group(runtime& rt, group_setup setup);
+    group(const group&) = delete;
+    group& operator=(const group&) = delete;
+    group(group&&) = delete;
+    group& operator=(group&&) = delete;
+    /// Precondition: `blocking_join` has returned.
+    ~group();
+
+    const std::string& key() const noexcept { return setup_.key; }
+    request_counters& counters() noexcept { return counters_; }
+
+    /// Queues a job and wakes or starts workers; fails it where that is refused.
+    void submit(std::shared_ptr<job> one);
+    /// A job was cancelled: takes it out of the queue, and stops loads that nobody waits for any more.
+    void withdraw(job& gone) noexcept;
+
+    /// Starts a worker, and completes once it is ready. Cancelling it stops the load.
+    awaitable<void> spawn(worker_options options, engine_loader load);
+
+    void list_idle(std::vector<eviction_candidate>& candidates);
+    model_stats stats() const;
+
+    /// Refuses new requests and workers from now on.
+    void close();
+    /// Completes once the queue is empty and nothing runs.
+    awaitable<void> drained();
+    /// Closes, fails what waits or runs (pool_errc::shut_down), and tells the workers to go. `at_once`: do not
+    /// wait for loaders to end, since the thread that would run them is the one that waits.
+    void stop(bool at_once);
+    /// Blocks until all workers are gone and their threads joined. Precondition: stopped.
+    void blocking_join();
+
+    // For `waiter`.
+    void enter(std::shared_ptr<waiter_type> one);
+    void leave(waiter_type& gone);
+
+private:
+    // Under the lock.
+    group_view view() const;
+    bool is_drained() const { return queue_.empty() && view().n_processing == 0; }
+    bool has_room_for_more() const;
+    /// Whether it rests for good: a worker that another one copies would give back its weights late, or never.
+    static bool may_evict(const worker& one)
+    {
+        return one.life.resting() && !one.woken && one.n_lent == 0 && !one.options.pinned();
+    }
+    void dispatch();
+    void start_on_demand();
+    std::shared_ptr<worker>
+    start_worker(worker_options options, engine_loader load, bool on_demand);
+    void abandon(worker& one, bool at_once);
+    void announce_release(worker& one);
+    void abandon_unwanted_loads();
+    void set_alarm(clock::time_point when);
+    void drop_ended_jobs();
+    std::vector<std::shared_ptr<job>> take_queue();
+    void take_work(worker& self);
+    void rest(worker& self);
+    void account(worker& self, const step_report& report);
+    void wake_coming();
+    bool may_serve_later(const worker& failed, const std::exception_ptr& why) const;
+    /// Takes the waiters of a worker (or, null, of the drain) out, claimed, to be answered without the lock.
+    std::vector<std::shared_ptr<waiter_type>> take_waiters(const worker* tag);
+
+    bool evict(const std::shared_ptr<worker>& one);
+    /// Fails the requests that no worker has begun in time.
+    void expire();
+    static awaitable<void>
+    spawn_and_wait(std::shared_ptr<group> self, worker_options options, engine_loader load);
+    static awaitable<void> wait(std::shared_ptr<group> self, std::shared_ptr<worker> one);
+
+    // On the worker's thread, without the lock.
+    void work(const std::shared_ptr<worker>& self) noexcept;
+    void prepare(worker& self);
+    std::shared_ptr<worker> borrow_source(worker& self);
+    void return_source(worker& source);
+    bool replicate(worker& self, worker& source);
+    void load(worker& self);
+    reservation reserve(worker& self, std::uint64_t bytes, bool may_evict);
+    void correct_bytes(worker& self);
+    void warm_up(worker& self);
+    void announce_ready(worker& self);
+    void load_failed(worker& self, const std::exception_ptr& why) noexcept;
+    void serve(worker& self);
+    step_report step(worker& self);
+    void retire(const std::shared_ptr<worker>& self) noexcept;
+
+    std::exception_ptr too_late() const;
+    std::exception_ptr with_key(const std::exception_ptr& why) const;
+    std::string holder(const worker& one) const;
+
+    runtime& runtime_;
+    group_setup setup_;
+    const scaling_policy policy_;
+    request_counters counters_;
+
+    mutable std::mutex mutex_;
+    std::condition_variable gone_;
+    request_queue<job> queue_;
+    std::vector<std::shared_ptr<waiter_type>> waiting_;
+    std::vector<std::shared_ptr<worker>> workers_;
+    std::thread leaver_;     // the thread of the worker that left last, not joined yet
+    std::mutex join_mutex_;  // held while blocking_join joins; taken before mutex_
+    clock::time_point alarm_{clock::time_point::max()};  // the earliest that is set
+    std::uint64_t next_worker_id_{1};
+    std::uint64_t n_spawned_{0};
+    std::uint64_t n_loads_{0};
+    std::uint64_t n_load_failures_{0};
+    std::uint64_t n_replicated_{0};
+    std::uint64_t n_evicted_{0};
+    std::chrono::nanoseconds load_time_{0};
+    bool shares_{true};  // false once its model turned out not to replicate
+    bool closed_{false};
+};
+
+}  // namespace modelpool::detail
+
+#include <modelpool/pool/detail/impl/group.hpp>

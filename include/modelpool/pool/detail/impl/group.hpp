@@ -1,0 +1,460 @@
+#pragma once
+
+#include <modelpool/pool/detail/group.hpp>
+
+#include <algorithm>
+#include <system_error>
+#include <utility>
+
+namespace modelpool::detail {
+
+// --- requests -----------------------------------------------------------------------------------------
+
+inline void job::submit(std::shared_ptr<job> self)
+{
+    if (const std::shared_ptr<group> home = self->home_.lock())
+        home->submit(std::move(self));
+    else
+        self->fail(std::make_exception_ptr(error{pool_errc::shut_down}));
+}
+
+inline void job::withdraw() noexcept
+{
+    if (const std::shared_ptr<group> home = home_.lock()) home->withdraw(*this);
+}
+
+inline void job::count(std::atomic<std::uint64_t> request_counters::*which) noexcept
+{
+    if (!accepted_) return;
+    if (const std::shared_ptr<group> home = home_.lock())
+        (home->counters().*which).fetch_add(1, std::memory_order_relaxed);
+}
+
+inline group::group(runtime& rt, group_setup setup)
+    : runtime_{rt}
+    , setup_{std::move(setup)}
+    , policy_{setup_.scaling}
+    , queue_{setup_.pool.queue_limit()}
+{}
+
+inline group::~group()
+{
+    MODELPOOL_ASSERT(workers_.empty() && !leaver_.joinable());
+}
+
+inline void group::submit(std::shared_ptr<job> one)
+{
+    std::optional<error> refusal;
+    {
+        const std::lock_guard lock{mutex_};
+        const request_options& request = one->request();
+        if (closed_)
+            refusal = error{pool_errc::shut_down, "model '" + key() + "' is shut down"};
+        else if (queue_.full() && !request.wait_for_place())
+            refusal = error{
+                pool_errc::queue_full,
+                "model '" + key() + "': " + std::to_string(queue_.limit()) +
+                    " requests wait already"};
+        else if (workers_.empty() && !setup_.load)
+            refusal = error{
+                pool_errc::unknown_model,
+                "model '" + key() + "' has no worker, and no loader to start one with"};
+        else {
+            counters_.n_accepted.fetch_add(1, std::memory_order_relaxed);
+            one->set_accepted();
+            if (request.deadline()) set_alarm(*request.deadline());
+            if (queue_.full())
+                queue_.push_outside(std::move(one), request.rank(), runtime_.time().now());
+            else
+                queue_.push(std::move(one), request.rank(), runtime_.time().now());
+            dispatch();
+            start_on_demand();
+        }
+    }
+    if (!refusal) return;
+    counters_.n_rejected.fetch_add(1, std::memory_order_relaxed);
+    one->fail(std::make_exception_ptr(*refusal));
+}
+
+inline void group::withdraw(job& gone) noexcept
+{
+    std::vector<std::shared_ptr<waiter_type>> drained;
+    counters_.n_cancelled.fetch_add(1, std::memory_order_relaxed);
+    {
+        const std::lock_guard lock{mutex_};
+        if (!queue_.erase(gone)) return;
+        abandon_unwanted_loads();
+        if (is_drained()) drained = take_waiters(nullptr);
+    }
+    for (const auto& one : drained)
+        one->answer.send(nullptr, {});
+}
+
+inline void group::abandon_unwanted_loads()
+{
+    if (!queue_.empty()) return;
+    const auto serving = [](const auto& one) { return one->life.serving(); };
+    if (std::any_of(workers_.begin(), workers_.end(), serving))
+        return;  // the load adds a worker to a model in use: it may well be wanted again
+    for (const std::shared_ptr<worker>& one : workers_)
+        if (one->life.coming() && !one->promised) abandon(*one, false);
+}
+
+/// Arms the clock for the earliest deadline. Under the lock.
+inline void group::set_alarm(clock::time_point when)
+{
+    if (when >= alarm_) return;
+    alarm_ = when;
+    // An alarm that is no longer the earliest rings in vain.
+    runtime_.time().call_at(when, [weak = weak_from_this()] {
+        if (const std::shared_ptr<group> self = weak.lock()) self->expire();
+    });
+}
+
+inline void group::expire()
+{
+    std::vector<std::shared_ptr<job>> late;
+    std::vector<std::shared_ptr<waiter_type>> drained;
+    {
+        const std::lock_guard lock{mutex_};
+        const clock::time_point now = runtime_.time().now();
+        clock::time_point next = clock::time_point::max();
+        queue_.for_each([&](const std::shared_ptr<job>& one) {
+            const std::optional<clock::time_point>& deadline = one->request().deadline();
+            if (!deadline || one->begun()) return;
+            if (*deadline <= now)
+                late.push_back(one);
+            else
+                next = std::min(next, *deadline);
+        });
+        for (const std::shared_ptr<job>& one : late)
+            queue_.erase(*one);
+        alarm_ = clock::time_point::max();
+        if (next != clock::time_point::max()) set_alarm(next);
+        if (late.empty()) return;
+        abandon_unwanted_loads();
+        if (is_drained()) drained = take_waiters(nullptr);
+    }
+    for (const std::shared_ptr<job>& one : late)
+        one->fail(too_late());
+    for (const auto& one : drained)
+        one->answer.send(nullptr, {});
+}
+
+/// Forgets jobs that were answered while more of them waited to be taken. Under the lock.
+inline void group::drop_ended_jobs()
+{
+    std::vector<std::shared_ptr<job>> ended;
+    queue_.for_each([&](const std::shared_ptr<job>& one) {
+        if (one->ended()) ended.push_back(one);
+    });
+    for (const std::shared_ptr<job>& one : ended)
+        queue_.erase(*one);
+}
+
+inline group_view group::view() const
+{
+    group_view seen;
+    seen.n_waiting = queue_.size();
+    for (const std::shared_ptr<worker>& one : workers_) {
+        seen.n_coming += one->life.coming() ? 1 : 0;
+        seen.n_resting += one->life.resting() ? 1 : 0;
+        seen.n_processing += one->life.now() == worker_state::processing ? 1 : 0;
+    }
+    return seen;
+}
+
+/// Wakes resting workers, the most recently used first, one for each request that waits.
+inline void group::dispatch()
+{
+    for (std::size_t n_left = queue_.size(); n_left > 0; --n_left) {
+        worker* best = nullptr;
+        for (const std::shared_ptr<worker>& one : workers_)
+            if (one->life.resting() && !one->woken && !one->stop &&
+                (best == nullptr || one->last_used > best->last_used))
+                best = one.get();
+        if (best == nullptr) return;
+        best->woken = true;
+        best->wake.notify_one();
+    }
+}
+
+// --- starting and stopping workers -----------------------------------------------------------------------
+
+inline bool group::has_room_for_more() const
+{
+    std::uint64_t bytes =
+        shares_ ? setup_.worker.memory().replica_bytes
+                : setup_.worker.memory().resident_bytes + setup_.worker.memory().replica_bytes;
+    for (const std::shared_ptr<worker>& one : workers_)
+        if (one->life.serving())
+            bytes = std::max(
+                bytes, one->own.bytes() + (shares_ || !one->shared ? 0 : one->shared->bytes()));
+    return bytes <= runtime_.memory().available_bytes();
+}
+
+inline void group::start_on_demand()
+{
+    if (closed_ || !setup_.load) return;
+    const group_view seen = view();
+    const std::size_t n_wanted = policy_.n_to_start(seen);
+    const bool first = seen.n_coming + seen.n_resting + seen.n_processing == 0;
+    if (n_wanted == 0 || (!first && !has_room_for_more())) return;
+    try {
+        for (std::size_t n = n_wanted; n > 0; --n)
+            start_worker(setup_.worker, setup_.load, true);
+    } catch (const error&) {
+        ++n_load_failures_;
+        if (!workers_.empty()) return;  // those that there are serve the queue
+        const std::exception_ptr failure = std::current_exception();
+        for (const std::shared_ptr<job>& one : take_queue())
+            one->fail(failure);
+    }
+}
+
+inline std::shared_ptr<worker>
+group::start_worker(worker_options options, engine_loader load, bool on_demand)
+{
+    auto one = std::make_shared<worker>();
+    one->id = next_worker_id_++;
+    one->options = std::move(options);
+    one->load = std::move(load);
+    one->on_demand = on_demand;
+    one->last_used = runtime_.time().now();
+    workers_.push_back(one);
+    try {
+        one->thread = std::thread{[this, one] { work(one); }};
+    } catch (const std::system_error& problem) {
+        workers_.pop_back();
+        throw error{pool_errc::load_failed, holder(*one) + " got no thread: " + problem.what()};
+    }
+    ++n_spawned_;
+    return one;
+}
+
+inline void group::abandon(worker& one, bool at_once)
+{
+    if (one.life.alive()) one.life.enter(worker_state::evicting);
+    one.stop = true;
+    one.stopping.request_stop();
+    if (one.session) one.session->request_stop(at_once);
+    announce_release(one);
+    one.wake.notify_all();
+    runtime_.memory().interrupt();
+}
+
+/// Says what a worker gives back soon: who asks for room meanwhile waits for it rather than fail for want of it.
+/// Under the lock. Precondition: the worker is not alive.
+inline void group::announce_release(worker& one)
+{
+    one.own.announce_release();
+    const auto still_shares = [&](const std::shared_ptr<worker>& other) {
+        return other->shared == one.shared && other->life.alive();
+    };
+    if (one.shared && std::none_of(workers_.begin(), workers_.end(), still_shares))
+        one.shared->announce_release();
+}
+
+inline bool group::evict(const std::shared_ptr<worker>& one)
+{
+    const std::lock_guard lock{mutex_};
+    if (!may_evict(*one)) return false;
+    one->life.enter(worker_state::evicting);
+    one->stop = true;
+    announce_release(*one);
+    ++n_evicted_;
+    one->wake.notify_all();
+    return true;
+}
+
+inline void group::list_idle(std::vector<eviction_candidate>& candidates)
+{
+    const std::lock_guard lock{mutex_};
+    for (const std::shared_ptr<worker>& one : workers_) {
+        if (!may_evict(*one)) continue;
+        eviction_candidate candidate;
+        candidate.last_used = one->last_used;
+        candidate.own_bytes = one->own.bytes();
+        if (one->shared) {
+            candidate.shared_bytes = one->shared->bytes();
+            // Unique while it lives, which is as long as this list is looked at.
+            candidate.shared_id = reinterpret_cast<std::uintptr_t>(one->shared.get());
+            for (const std::shared_ptr<worker>& other : workers_)
+                candidate.n_sharers += other->shared == one->shared && other->life.alive() ? 1 : 0;
+        }
+        candidate.evict = [self = shared_from_this(), one] { return self->evict(one); };
+        candidates.push_back(std::move(candidate));
+    }
+}
+
+inline awaitable<void> group::spawn(worker_options options, engine_loader load)
+{
+    return spawn_and_wait(shared_from_this(), std::move(options), std::move(load));
+}
+
+inline awaitable<void>
+group::spawn_and_wait(std::shared_ptr<group> self, worker_options options, engine_loader load)
+{
+    std::shared_ptr<worker> one;
+    {
+        const std::lock_guard lock{self->mutex_};
+        if (self->closed_)
+            throw error{pool_errc::shut_down, "model '" + self->key() + "' is shut down"};
+        if (!self->setup_.load) {
+            self->setup_.load = load;
+            self->setup_.worker = options;
+            // A reservation is for one worker: later ones make their own.
+            self->setup_.worker.reserved({});
+        }
+        one = self->start_worker(std::move(options), std::move(load), false);
+        one->promised = true;
+    }
+    auto ready = wait(self, std::move(one));
+    co_await std::move(ready);
+}
+
+// --- waiting ---------------------------------------------------------------------------------------------
+
+inline awaitable<void> group::wait(std::shared_ptr<group> self, std::shared_ptr<worker> one)
+{
+    auto operation = std::make_shared<waiter_type>(std::move(self), std::move(one));
+    auto answer = await_reply<std::monostate>(std::move(operation));
+    co_await std::move(answer);
+}
+
+inline awaitable<void> group::drained()
+{
+    return wait(shared_from_this(), nullptr);
+}
+
+inline void group::enter(std::shared_ptr<waiter_type> one)
+{
+    std::exception_ptr failure;
+    {
+        const std::lock_guard lock{mutex_};
+        const std::shared_ptr<worker>& wanted = one->tag;
+        const bool pending = wanted ? wanted->life.coming() : !is_drained();
+        if (pending) {
+            waiting_.push_back(std::move(one));
+            return;
+        }
+        if (wanted && !wanted->life.serving())
+            failure = wanted->failure
+                          ? wanted->failure
+                          : std::make_exception_ptr(
+                                error{pool_errc::shut_down, "model '" + key() + "' is shut down"});
+    }
+    one->answer.answer(failure, {});
+}
+
+inline void group::leave(waiter_type& gone)
+{
+    const std::lock_guard lock{mutex_};
+    std::erase_if(waiting_, [&](const auto& one) { return one.get() == &gone; });
+    if (!gone.tag) return;
+    gone.tag->promised = false;
+    if (gone.tag->life.coming() && queue_.empty()) abandon(*gone.tag, false);
+}
+
+inline std::vector<std::shared_ptr<group::waiter_type>> group::take_waiters(const worker* tag)
+{
+    std::vector<std::shared_ptr<waiter_type>> taken;
+    const auto take = [&](const std::shared_ptr<waiter_type>& one) {
+        if (one->tag.get() != tag) return false;
+        if (one->answer.claim()) taken.push_back(one);
+        return true;
+    };
+    std::erase_if(waiting_, take);
+    return taken;
+}
+
+inline std::vector<std::shared_ptr<job>> group::take_queue()
+{
+    std::vector<std::shared_ptr<job>> taken;
+    while (!queue_.empty())
+        taken.push_back(queue_.pop(runtime_.time().now()));
+    return taken;
+}
+
+inline void group::close()
+{
+    const std::lock_guard lock{mutex_};
+    closed_ = true;
+}
+
+inline void group::stop(bool at_once)
+{
+    std::vector<std::shared_ptr<job>> left;
+    std::vector<std::shared_ptr<waiter_type>> drained;
+    {
+        const std::lock_guard lock{mutex_};
+        closed_ = true;
+        left = take_queue();
+        for (const std::shared_ptr<worker>& one : workers_) {
+            if (one->life.now() == worker_state::processing) {
+                one->stop = true;
+                one->stopping.request_stop();
+            } else {
+                abandon(*one, at_once);
+            }
+        }
+        if (is_drained()) drained = take_waiters(nullptr);
+    }
+    const auto why =
+        std::make_exception_ptr(error{pool_errc::shut_down, "model '" + key() + "' is shut down"});
+    for (const std::shared_ptr<job>& one : left)
+        one->fail(why);
+    for (const auto& one : drained)
+        one->answer.send(nullptr, {});
+}
+
+inline void group::blocking_join()
+{
+    const std::lock_guard joining{join_mutex_};  // who comes second returns when the first is done
+    std::thread last;
+    {
+        std::unique_lock lock{mutex_};
+        gone_.wait(lock, [this] { return workers_.empty(); });
+        last = std::move(leaver_);
+    }
+    if (last.joinable()) last.join();
+}
+
+inline model_stats group::stats() const
+{
+    model_stats seen;
+    seen.key = key();
+    seen.n_requests = counters_.n_accepted.load(std::memory_order_relaxed);
+    seen.n_succeeded = counters_.n_succeeded.load(std::memory_order_relaxed);
+    seen.n_failed = counters_.n_failed.load(std::memory_order_relaxed);
+    seen.n_cancelled = counters_.n_cancelled.load(std::memory_order_relaxed);
+    seen.n_rejected = counters_.n_rejected.load(std::memory_order_relaxed);
+    const std::lock_guard lock{mutex_};
+    seen.n_waiting = queue_.size();
+    seen.n_spawned = n_spawned_;
+    seen.n_loads = n_loads_;
+    seen.n_load_failures = n_load_failures_;
+    seen.n_replicated = n_replicated_;
+    seen.n_evicted = n_evicted_;
+    seen.load_time = load_time_;
+    std::vector<const reservation*> counted;
+    for (const std::shared_ptr<worker>& one : workers_) {
+        seen.workers.push_back(worker_stats{
+            one->id,
+            one->life.now(),
+            one->n_batches,
+            one->n_items,
+            one->n_tokens,
+            one->own.bytes()});
+        const reservation* shared = one->shared.get();
+        if (shared == nullptr || std::find(counted.begin(), counted.end(), shared) != counted.end())
+            continue;
+        counted.push_back(shared);
+        seen.shared_bytes += shared->bytes();
+    }
+    return seen;
+}
+
+}  // namespace modelpool::detail
+
+#include <modelpool/pool/detail/impl/group_worker.hpp>

@@ -1,0 +1,452 @@
+#pragma once
+
+// What a worker's own thread does, from its first moment to its last.
+
+#include <modelpool/pool/detail/group.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <typeinfo>
+#include <utility>
+
+namespace modelpool::detail {
+
+/// A worker whose model fails this many batches in a row is retired.
+constexpr std::size_t max_failures_in_row = 3;
+
+inline void group::work(const std::shared_ptr<worker>& self) noexcept
+{
+    {
+        // Whoever started this thread still holds the lock until `self->thread` is set.
+        const std::lock_guard lock{mutex_};
+    }
+    try {
+        prepare(*self);
+        serve(*self);
+    } catch (...) {
+        load_failed(*self, std::current_exception());
+    }
+    retire(self);
+}
+
+// --- getting a model ---------------------------------------------------------------------------------------
+
+inline void group::prepare(worker& self)
+{
+    bool copied = false;
+    if (const std::shared_ptr<worker> source = borrow_source(self)) {
+        try {
+            copied = replicate(self, *source);
+        } catch (...) {
+            return_source(*source);
+            throw;
+        }
+        return_source(*source);
+    }
+    if (!copied) load(self);
+    if (self.options.warm_up()) warm_up(self);
+    announce_ready(self);
+}
+
+/// A worker to copy the model of; null where there is none. Waits for an earlier one that still loads.
+inline std::shared_ptr<worker> group::borrow_source(worker& self)
+{
+    const auto alike = [&](const worker& other) {
+        return other.options.device() == self.options.device() &&
+               other.options.dtype() == self.options.dtype();
+    };
+    std::unique_lock lock{mutex_};
+    while (!self.stop && shares_) {
+        bool one_is_coming = false;
+        for (const std::shared_ptr<worker>& other : workers_) {
+            if (!alike(*other)) continue;
+            if (other->life.serving() && !other->stop) {
+                ++other->n_lent;
+                self.life.enter(worker_state::loading);
+                return other;
+            }
+            one_is_coming = one_is_coming || (other->life.coming() && other->id < self.id);
+        }
+        if (!one_is_coming) break;
+        self.wake.wait(lock);
+    }
+    return nullptr;
+}
+
+inline void group::return_source(worker& source)
+{
+    const std::lock_guard lock{mutex_};
+    --source.n_lent;
+    source.wake.notify_all();
+}
+
+inline bool group::replicate(worker& self, worker& source)
+{
+    std::uint64_t bytes = 0;
+    {
+        const std::lock_guard lock{mutex_};
+        bytes = source.own.bytes();
+    }
+    reservation own = reserve(self, bytes, !self.on_demand);
+    std::unique_ptr<engine> copy = source.model->replicate();
+    const std::lock_guard lock{mutex_};
+    if (!copy) {
+        if (self.options.reserved())
+            *self.options.reserved() = std::move(own);  // the load that follows takes it
+        shares_ = false;
+        wake_coming();
+        return false;
+    }
+    self.model = std::move(copy);
+    self.own = std::move(own);
+    self.shared = source.shared;
+    ++n_replicated_;
+    return true;
+}
+
+/// Bytes for a worker: its caller's own, or from the budget, where other models' idle workers make room for a
+/// first worker, but not for one more of a model that has some.
+inline reservation group::reserve(worker& self, std::uint64_t bytes, bool may_evict)
+{
+    if (self.options.reserved()) {
+        // Workers started with the same options share the reservation: the first takes it.
+        const std::lock_guard lock{mutex_};
+        if (*self.options.reserved()) return std::move(*self.options.reserved());
+        self.options.reserved({});
+    }
+    if (!may_evict) return runtime_.memory().reserve(bytes, holder(self));
+    const auto unwanted = [this, &self] {
+        const std::lock_guard lock{mutex_};
+        return self.stop;
+    };
+    return runtime_.blocking_reserve(bytes, holder(self), unwanted);
+}
+
+/// Calls the loader where it is to run: on the executor, not on the worker's thread.
+inline awaitable<std::unique_ptr<engine>> run_loader(engine_loader load, load_context context)
+{
+    auto loading = load(std::move(context));
+    co_return co_await std::move(loading);
+}
+
+inline void group::load(worker& self)
+{
+    bool first = true;
+    auto session = std::make_shared<load_session>();
+    {
+        const std::lock_guard lock{mutex_};
+        for (const std::shared_ptr<worker>& other : workers_)
+            first = first && !other->life.serving();
+        // The worker it was to help was evicted meanwhile, and nobody waits for another one.
+        if (first && self.on_demand && queue_.empty()) abandon(self, false);
+        if (self.stop) std::rethrow_exception(aborted());
+    }
+    const memory_estimate& expected = self.options.memory();
+    reservation own =
+        reserve(self, expected.resident_bytes + expected.replica_bytes, first || !self.on_demand);
+    {
+        const std::lock_guard lock{mutex_};
+        if (self.stop) std::rethrow_exception(aborted());
+        self.own = std::move(own);
+        self.session = session;
+        if (self.life.now() == worker_state::spawning) self.life.enter(worker_state::loading);
+    }
+    const clock::time_point begun = runtime_.time().now();
+    load_context context{runtime_, key(), session, self.options, setup_.source};
+    auto loading = run_loader(self.load, std::move(context));
+    self.model = session->blocking_run(session, runtime_.get_executor(), std::move(loading));
+    correct_bytes(self);
+    const std::lock_guard lock{mutex_};
+    ++n_loads_;
+    load_time_ += runtime_.time().now() - begun;
+}
+
+/// Replaces the estimate by what the model says it takes.
+inline void group::correct_bytes(worker& self)
+{
+    const footprint measured = self.model->bytes();
+    std::uint64_t shared_bytes = measured.shared_bytes;
+    const std::uint64_t all_bytes = measured.shared_bytes + measured.replica_bytes;
+    if (all_bytes == 0)
+        shared_bytes = std::min(self.options.memory().resident_bytes, self.own.bytes());
+    else if (all_bytes > self.own.bytes()) {
+        const auto unwanted = [this, &self] {
+            const std::lock_guard lock{mutex_};
+            return self.stop;
+        };
+        reservation more =
+            runtime_.blocking_reserve(all_bytes - self.own.bytes(), holder(self), unwanted);
+        const std::lock_guard lock{mutex_};
+        self.own.absorb(std::move(more));
+    } else {
+        const std::lock_guard lock{mutex_};
+        self.own.try_resize(all_bytes);
+    }
+    const std::lock_guard lock{mutex_};
+    self.shared = std::make_shared<reservation>(self.own.split(shared_bytes));
+}
+
+inline void group::warm_up(worker& self)
+{
+    core_governor::lease cores{runtime_.cores(), runtime_.cores().n_cores(), self.n_steps};
+    run_context context{cores, self.stopping.flag()};
+    self.model->warm_up(context);
+}
+
+inline void group::announce_ready(worker& self)
+{
+    std::vector<std::shared_ptr<waiter_type>> waiters;
+    {
+        const std::lock_guard lock{mutex_};
+        self.session.reset();
+        if (self.stop) std::rethrow_exception(aborted());
+        self.life.enter(worker_state::ready);
+        self.last_used = runtime_.time().now();
+        wake_coming();
+        waiters = take_waiters(&self);
+    }
+    for (const auto& one : waiters)
+        one->answer.send(nullptr, {});
+}
+
+/// Workers that wait for another one's model look again.
+inline void group::wake_coming()
+{
+    for (const std::shared_ptr<worker>& one : workers_)
+        if (one->life.coming()) one->wake.notify_all();
+}
+
+/// Whether requests that wait are still served although the load of `failed` went wrong. Under the lock.
+inline bool group::may_serve_later(const worker& failed, const std::exception_ptr& why) const
+{
+    // Another loader may do better, and so may the same one that got the memory this one found taken.
+    bool may_differ = !failed.on_demand;
+    try {
+        std::rethrow_exception(why);
+    } catch (const error& problem) {
+        may_differ = may_differ || problem.code() == pool_errc::memory_exhausted;
+    } catch (...) {
+        // the same for all
+    }
+    const auto helps = [&](const std::shared_ptr<worker>& other) {
+        return other->life.serving() || (other->life.coming() && (may_differ || !other->on_demand));
+    };
+    return std::any_of(workers_.begin(), workers_.end(), helps);
+}
+
+/// The end of a worker that never became ready. Where no other worker serves, the failure reaches everybody
+/// who waits, at once; the next request tries again.
+inline void group::load_failed(worker& self, const std::exception_ptr& why) noexcept
+{
+    const std::exception_ptr failure = with_key(why);
+    std::vector<std::shared_ptr<job>> unserved;
+    std::vector<std::shared_ptr<waiter_type>> waiters;
+    std::vector<std::shared_ptr<waiter_type>> drained;
+    bool unwanted = false;
+    {
+        const std::lock_guard lock{mutex_};
+        unwanted = self.stop;
+        self.session.reset();
+        self.failure = closed_ || !unwanted ? failure : aborted();
+        if (closed_)
+            self.failure = std::make_exception_ptr(
+                error{pool_errc::shut_down, "model '" + key() + "' is shut down"});
+        if (!unwanted) {
+            self.life.enter(worker_state::failed);
+            announce_release(self);
+            ++n_load_failures_;
+            if (!may_serve_later(self, why)) {
+                unserved = take_queue();
+                // Siblings of the same cold start would only fail the same way.
+                for (const std::shared_ptr<worker>& other : workers_)
+                    if (other->life.coming()) abandon(*other, false);
+            }
+        }
+        wake_coming();
+        waiters = take_waiters(&self);
+        if (is_drained()) drained = take_waiters(nullptr);
+    }
+    for (const std::shared_ptr<job>& one : unserved)
+        one->fail(failure);
+    for (const auto& one : waiters)
+        one->answer.send(self.failure, {});
+    for (const auto& one : drained)
+        one->answer.send(nullptr, {});
+    if (unwanted || !unserved.empty() || !waiters.empty()) return;
+    try {
+        std::rethrow_exception(failure);
+    } catch (const std::exception& problem) {
+        runtime_.log(
+            log_level::warning, std::string{"a worker could not be started: "} + problem.what());
+    } catch (...) {
+        runtime_.log(log_level::warning, "model '" + key() + "': a worker could not be started");
+    }
+}
+
+// --- serving -------------------------------------------------------------------------------------------------
+
+inline void group::serve(worker& self)
+{
+    std::unique_lock lock{mutex_};
+    while (!self.stop) {
+        take_work(self);
+        if (!self.model->busy()) {
+            rest(self);
+            self.wake.wait(lock, [&] { return self.stop || self.woken; });
+            continue;
+        }
+        if (self.life.now() != worker_state::processing) self.life.enter(worker_state::processing);
+        if (!queue_.empty()) {
+            dispatch();
+            start_on_demand();
+        }
+        lock.unlock();
+        const step_report report = step(self);
+        lock.lock();
+        account(self, report);
+        if (!self.stop && queue_.empty() && !self.model->busy()) rest(self);
+        lock.unlock();
+        for (const std::shared_ptr<job>& one : report.done)
+            one->deliver();
+        lock.lock();
+    }
+}
+
+/// Notes that the worker has nothing to do. Under the lock.
+inline void group::rest(worker& self)
+{
+    if (self.life.now() == worker_state::processing) {
+        self.life.enter(worker_state::idle);
+        self.last_used = runtime_.time().now();
+    }
+    if (!is_drained()) return;
+    for (const auto& one : take_waiters(nullptr))
+        one->answer.send(nullptr, {});
+}
+
+inline void group::take_work(worker& self)
+{
+    const clock::time_point now = runtime_.time().now();
+    self.woken = false;  // what it was woken for is looked at now
+    while (const std::shared_ptr<job> next = queue_.front(now)) {
+        if (next->ended()) {
+            queue_.pop(now);
+            continue;
+        }
+        const std::optional<clock::time_point>& deadline = next->request().deadline();
+        if (deadline && *deadline <= now && !next->begun()) {
+            queue_.pop(now)->fail(too_late());
+            continue;
+        }
+        const intake taken = self.model->take(next);
+        if (taken == intake::full) break;
+        next->set_begun();
+        if (taken == intake::all)
+            queue_.pop(now);
+        else
+            queue_.rotate(now);
+    }
+}
+
+inline step_report group::step(worker& self)
+{
+    const int wanted =
+        self.options.n_threads() > 0 ? self.options.n_threads() : runtime_.cores().n_cores();
+    core_governor::lease cores{runtime_.cores(), wanted, self.n_steps};
+    run_context context{cores, self.stopping.flag()};
+    return self.model->step(context);
+}
+
+inline void group::account(worker& self, const step_report& report)
+{
+    ++self.n_batches;
+    self.n_items += report.n_items;
+    self.n_tokens += report.n_tokens;
+    if (!report.failure) {
+        self.n_failures_in_row = 0;
+        return;
+    }
+    bool device_lost = false;
+    try {
+        std::rethrow_exception(report.failure);
+    } catch (const error& problem) {
+        device_lost = problem.code() == model_errc::device_lost;
+    } catch (...) {
+        // the requests have it already
+    }
+    if (!device_lost && ++self.n_failures_in_row < max_failures_in_row) return;
+    self.life.enter(worker_state::failed);
+    self.failure = with_key(report.failure);
+    self.stop = true;
+}
+
+inline void group::retire(const std::shared_ptr<worker>& self) noexcept
+{
+    std::exception_ptr why;
+    bool failed_for_good = false;
+    {
+        std::unique_lock lock{mutex_};
+        failed_for_good = self->life.now() == worker_state::failed && self->n_failures_in_row > 0;
+        if (self->life.alive()) self->life.enter(worker_state::evicting);
+        self->wake.wait(lock, [&] { return self->n_lent == 0; });
+        why = std::make_exception_ptr(
+            closed_ ? error{pool_errc::shut_down, "model '" + key() + "' is shut down"}
+                    : error{pool_errc::worker_lost, holder(*self) + " was retired"});
+    }
+    if (failed_for_good)
+        runtime_.log(log_level::warning, holder(*self) + " failed for good and is retired");
+    if (self->model) self->model->drop(why);
+    self->model.reset();
+    std::thread before;
+    std::vector<std::shared_ptr<waiter_type>> answered;
+    {
+        const std::lock_guard lock{mutex_};
+        self->own.release();
+        self->shared.reset();
+        self->life.enter(worker_state::dead);
+        if (!self->failure) self->failure = why;
+        answered = take_waiters(self.get());
+        for (const auto& one : answered)
+            one->answer.send(self->failure, {});
+        std::erase(workers_, self);
+        before = std::exchange(leaver_, std::move(self->thread));
+        drop_ended_jobs();
+        start_on_demand();
+        if (is_drained()) {
+            answered = take_waiters(nullptr);
+            for (const auto& one : answered)
+                one->answer.send(nullptr, {});
+        }
+        gone_.notify_all();
+    }
+    if (before.joinable()) before.join();
+}
+
+// --- words -----------------------------------------------------------------------------------------------------
+
+inline std::string group::holder(const worker& one) const
+{
+    return "model '" + key() + "' worker " + std::to_string(one.id);
+}
+
+inline std::exception_ptr group::too_late() const
+{
+    return std::make_exception_ptr(error{
+        pool_errc::deadline_missed,
+        "model '" + key() + "': no worker was free before the request's deadline"});
+}
+
+/// The model's key put before the text of the library's own errors; a user's exceptions stay as they are.
+inline std::exception_ptr group::with_key(const std::exception_ptr& why) const
+{
+    try {
+        std::rethrow_exception(why);
+    } catch (const error& problem) {
+        if (typeid(problem) != typeid(error)) return why;
+        return std::make_exception_ptr(problem.in("model '" + key() + "'"));
+    } catch (...) {
+        return why;
+    }
+}
+
+}  // namespace modelpool::detail

@@ -1,0 +1,198 @@
+#pragma once
+
+#include <modelpool/async/awaitable.hpp>
+#include <modelpool/pool/pool.hpp>
+#include <modelpool/registry/card.hpp>
+#include <modelpool/runtime.hpp>
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace modelpool {
+
+/// What a registry knows of a model.
+struct listing {
+    std::string key;
+    capability kind{capability::text_embedding};
+    bool has_group{false};  ///< its pool has it: a handle was given out, or it was added by hand
+    std::optional<card> about;  ///< empty for a model added by hand
+};
+
+namespace detail {
+
+/// State and decisions of a registry: plain calls, each under the lock as a whole.
+class registry_core {
+public:
+    template <class C>
+    void use(const std::shared_ptr<pool_core>& pool)
+    {
+        const std::lock_guard lock{mutex_};
+        pools_.at(place_of(capability_of<C>())) = pool;
+    }
+
+    void add(std::vector<card> cards);
+    void add(std::string key, capability kind, const std::shared_ptr<pool_core>& pool);
+    template <class C>
+    handle<C> find(const std::string& name);
+    listing find_any(const std::string& name);
+    std::vector<listing> list() const;
+    /// Forgets a model; gives its key, and its pool where that has it.
+    std::pair<std::string, std::shared_ptr<pool_core>> take(const std::string& name);
+    void clear();
+
+private:
+    struct entry {
+        capability kind{capability::text_embedding};
+        std::optional<card> about;
+        std::weak_ptr<pool_core> pool;  // set once the pool has the model
+    };
+    using entry_map = std::map<std::string, std::shared_ptr<entry>>;
+
+    static std::size_t place_of(capability kind) noexcept
+    {
+        return static_cast<std::size_t>(kind) - 1;
+    }
+    static listing describe(const entry_map::value_type& one)
+    {
+        return listing{one.first, one.second->kind, !one.second->pool.expired(), one.second->about};
+    }
+
+    template <class C>
+    std::shared_ptr<group> group_of(const std::string& key, entry& found);
+    void check_free(const std::string& name) const;
+    std::string resolve(const std::string& name);
+    std::string canonical(const std::string& name) const;
+    std::optional<std::string> known_key(const std::string& name) const;
+    [[noreturn]] void fail_unknown(const std::string& name) const;
+
+    mutable std::mutex mutex_;
+    std::array<std::weak_ptr<pool_core>, 5> pools_;
+    entry_map entries_;
+    std::map<std::string, std::string> aliases_;
+};
+
+}  // namespace detail
+
+/// Names of models, over the pools that run them. Looking a model up never loads it; its first operation does.
+/// A resource: neither copied nor moved; the pools it uses outlive it. May be used from any thread: every
+/// operation sees entries whole or not at all. Only `remove` suspends; the others need no cancellation.
+class registry {
+public:
+    explicit registry(runtime&)
+        : core_{std::make_shared<detail::registry_core>()}
+    {}
+    registry(const registry&) = delete;
+    registry& operator=(const registry&) = delete;
+    registry(registry&&) = delete;
+    registry& operator=(registry&&) = delete;
+    ~registry() = default;
+
+    /// Runs the models of capability `C` in `models`, in place of a pool given before.
+    template <class C>
+    void use(pool<C>& models)
+    {
+        core_->use<C>(models.core_);
+    }
+
+    /// Registers models that may be loaded: all of them, or none.
+    /// Errors: registry_errc::duplicate_key, naming the key or alias, in whatever capability it is taken.
+    awaitable<void> add(std::vector<card> cards) { return run_add(core_, std::move(cards)); }
+    awaitable<void> add(card one)
+    {
+        std::vector<card> only;
+        only.push_back(std::move(one));
+        return run_add(core_, std::move(only));
+    }
+
+    /// Registers a model that `spawn_worker` or `pool::add` made by hand in `models`.
+    /// Errors: registry_errc::duplicate_key; pool_errc::unknown_model where the pool has no such model.
+    template <class C>
+    awaitable<void> add(std::string key, pool<C>& models)
+    {
+        return run_add_group(core_, std::move(key), capability_of<C>(), models.core_);
+    }
+
+    /// The handle of a model, by its key, an alias, or `key@revision` for another revision of a card's
+    /// repository, which becomes a model of its own.
+    /// Errors: registry_errc::unknown_key, wrong_capability, no_pool; pool_errc::shut_down.
+    template <class C>
+    awaitable<handle<C>> find(std::string key)
+    {
+        return run_find<C>(core_, std::move(key));
+    }
+
+    /// What is known of a model, whatever its capability. Errors: registry_errc::unknown_key.
+    awaitable<listing> find(std::string key) { return run_find_any(core_, std::move(key)); }
+
+    /// All models, by key.
+    awaitable<std::vector<listing>> list() { return run_list(core_); }
+
+    /// Forgets a model, and ends it in its pool as `pool::remove` does.
+    /// Errors: registry_errc::unknown_key.
+    /// Cancellation: terminal, partial and total while it waits; the model is forgotten all the same.
+    awaitable<void>
+    remove(std::string key, std::chrono::nanoseconds grace = std::chrono::seconds{5})
+    {
+        return run_remove(core_, std::move(key), grace);
+    }
+
+    /// Forgets all models. What their pools run goes on until the pools are shut down.
+    awaitable<void> clear() { return run_clear(core_); }
+
+private:
+    using core = detail::registry_core;
+    using shared_core = std::shared_ptr<core>;
+
+    static awaitable<void> run_add(shared_core state, std::vector<card> cards)
+    {
+        state->add(std::move(cards));
+        co_return;
+    }
+    static awaitable<void> run_add_group(
+        shared_core state,
+        std::string key,
+        capability kind,
+        std::shared_ptr<detail::pool_core> pool)
+    {
+        state->add(std::move(key), kind, pool);
+        co_return;
+    }
+    template <class C>
+    static awaitable<handle<C>> run_find(shared_core state, std::string key)
+    {
+        co_return state->find<C>(key);
+    }
+    static awaitable<listing> run_find_any(shared_core state, std::string key)
+    {
+        co_return state->find_any(key);
+    }
+    static awaitable<std::vector<listing>> run_list(shared_core state) { co_return state->list(); }
+    static awaitable<void>
+    run_remove(shared_core state, std::string key, std::chrono::nanoseconds grace)
+    {
+        auto taken = state->take(key);
+        if (!taken.second) co_return;
+        auto ending =
+            detail::pool_core::remove(std::move(taken.second), std::move(taken.first), grace);
+        co_await std::move(ending);
+    }
+    static awaitable<void> run_clear(shared_core state)
+    {
+        state->clear();
+        co_return;
+    }
+
+    shared_core core_;
+};
+
+}  // namespace modelpool
+
+#include <modelpool/registry/impl/registry.hpp>

@@ -1,0 +1,190 @@
+#pragma once
+
+#include <modelpool/async/awaitable.hpp>
+#include <modelpool/async/offload.hpp>
+#include <modelpool/async/thread_pool.hpp>
+#include <modelpool/hub/fetcher.hpp>
+#include <modelpool/log.hpp>
+#include <modelpool/runtime/clock.hpp>
+#include <modelpool/runtime/core_governor.hpp>
+#include <modelpool/runtime/detail/eviction.hpp>
+#include <modelpool/runtime/memory_governor.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace modelpool {
+
+/// What a runtime is built from. Zero or empty: the default.
+class runtime_options {
+public:
+    /// The memory budget of all pools together. Default: `default_memory_limit_bytes` of this machine.
+    runtime_options& memory_limit_bytes(std::uint64_t value)
+    {
+        memory_limit_bytes_ = value;
+        return *this;
+    }
+    std::uint64_t memory_limit_bytes() const noexcept { return memory_limit_bytes_; }
+
+    /// Cores that the workers share. Default: those of the machine.
+    runtime_options& n_cores(int value)
+    {
+        n_cores_ = value;
+        return *this;
+    }
+    int n_cores() const noexcept { return n_cores_; }
+
+    /// Threads for blocking work on files. Default: 2.
+    runtime_options& n_file_threads(std::size_t value)
+    {
+        n_file_threads_ = value;
+        return *this;
+    }
+    std::size_t n_file_threads() const noexcept { return n_file_threads_; }
+
+    runtime_options& log(log_sink value)
+    {
+        log_ = std::move(value);
+        return *this;
+    }
+    const log_sink& log() const noexcept { return log_; }
+
+    /// A clock that outlives the runtime. Default: the machine's.
+    runtime_options& time(clock& value)
+    {
+        time_ = &value;
+        return *this;
+    }
+    clock* time() const noexcept { return time_; }
+
+private:
+    std::uint64_t memory_limit_bytes_{0};
+    int n_cores_{0};
+    std::size_t n_file_threads_{2};
+    log_sink log_;
+    clock* time_{nullptr};
+};
+
+/// What all pools of a program share: the executor they resume on, one memory budget, the cores, a few threads
+/// for blocking work, the fetcher, the clock and the log. A resource: neither copied nor moved; it outlives
+/// its pools, registries and every operation on them, and the fetcher and the executor outlive it.
+class runtime {
+public:
+    /// Loaders run, and shared work completes, on `ex`: usually that of the program's own io_context.
+    runtime(executor ex, fetcher& files, const runtime_options& options = {})
+        : runtime{std::move(ex), &files, options}
+    {}
+    /// A runtime without a fetcher: loaders that ask for one fail with hub_errc::no_fetcher.
+    explicit runtime(executor ex, const runtime_options& options = {})
+        : runtime{std::move(ex), nullptr, options}
+    {}
+    runtime(const runtime&) = delete;
+    runtime& operator=(const runtime&) = delete;
+    runtime(runtime&&) = delete;
+    runtime& operator=(runtime&&) = delete;
+    ~runtime() = default;
+
+    const executor& get_executor() const noexcept { return executor_; }
+    /// Errors: hub_errc::no_fetcher.
+    fetcher& files() const
+    {
+        if (!fetcher_) throw error{hub_errc::no_fetcher};
+        return *fetcher_;
+    }
+    memory_governor& memory() noexcept { return memory_; }
+    core_governor& cores() noexcept { return cores_; }
+    clock& time() noexcept { return *clock_; }
+    /// Threads for blocking work, for `offload`.
+    thread_pool& file_threads() noexcept { return file_threads_; }
+    void log(log_level level, std::string_view line) const
+    {
+        if (log_) log_(level, line);
+    }
+
+    /// Takes bytes from the memory budget, evicting idle workers of any pool, least recently used first, where
+    /// there is no room; blocks while evicted workers go. `stop`, once true and after
+    /// `memory().interrupt()`, ends the wait.
+    /// Errors: pool_errc::memory_exhausted; operation_aborted when stopped.
+    reservation blocking_reserve(
+        std::uint64_t bytes, const std::string& holder, const std::function<bool()>& stop);
+
+    /// A pool makes its idle workers known, and takes itself back before it is destroyed.
+    void enlist(detail::evictable& pool)
+    {
+        const std::lock_guard lock{mutex_};
+        pools_.push_back(&pool);
+    }
+    void delist(detail::evictable& pool)
+    {
+        const std::lock_guard lock{mutex_};
+        std::erase(pools_, &pool);
+    }
+
+private:
+    runtime(executor ex, fetcher* files, const runtime_options& options)
+        : executor_{std::move(ex)}
+        , fetcher_{files}
+        , memory_{options.memory_limit_bytes() != 0 ? options.memory_limit_bytes() : default_memory_limit_bytes(blocking_machine_memory_bytes())}
+        , cores_{options.n_cores() > 0 ? options.n_cores() : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()))}
+        , clock_{options.time() ? options.time() : &own_clock_}
+        , log_{options.log()}
+        , file_threads_{options.n_file_threads()}
+    {}
+
+    /// Starts the eviction of enough idle workers for `bytes`; throws where that cannot be enough. True where
+    /// bytes are on their way, false where trying again at once is right.
+    bool make_room(std::uint64_t bytes, const std::string& holder);
+
+    executor executor_;
+    fetcher* fetcher_;
+    memory_governor memory_;
+    core_governor cores_;
+    steady_clock own_clock_;
+    clock* clock_;
+    log_sink log_;
+    std::mutex mutex_;
+    std::vector<detail::evictable*> pools_;
+    thread_pool file_threads_;
+};
+
+inline reservation runtime::blocking_reserve(
+    std::uint64_t bytes, const std::string& holder, const std::function<bool()>& stop)
+{
+    for (;;) {
+        const std::uint64_t seen = memory_.n_changes();
+        if (stop()) throw error{boost::asio::error::operation_aborted, "cancelled"};
+        if (std::optional<reservation> taken = memory_.try_reserve(bytes, holder))
+            return std::move(*taken);
+        if (make_room(bytes, holder)) memory_.blocking_wait_for_change(seen);
+    }
+}
+
+inline bool runtime::make_room(std::uint64_t bytes, const std::string& holder)
+{
+    // Held over the choice and its execution, so that two newcomers do not count on the same workers.
+    const std::lock_guard lock{mutex_};
+    const std::uint64_t coming = memory_.releasing_bytes();
+    const std::uint64_t available = memory_.available_bytes();
+    if (bytes <= available) return false;
+    if (bytes - available <= coming) return true;
+    std::vector<detail::eviction_candidate> candidates;
+    for (detail::evictable* pool : pools_)
+        pool->list_idle(candidates);
+    const std::vector<std::size_t> picked =
+        detail::pick_evictions(candidates, bytes - available - coming);
+    if (picked.empty()) throw memory_.exhausted(bytes, holder);
+    bool all_went = true;
+    for (const std::size_t index : picked)
+        all_went = candidates[index].evict() && all_went;
+    return all_went;
+}
+
+}  // namespace modelpool

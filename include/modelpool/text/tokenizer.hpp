@@ -1,0 +1,101 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace modelpool::text {
+
+using token_id = std::int32_t;
+
+/// A text as tokens. All vectors have one entry a token.
+struct encoding {
+    std::vector<token_id> ids;
+    std::vector<std::string> tokens;  ///< empty unless asked for
+    /// Where each token lies in the text, as [begin, end) in code points; [0, 0) for special tokens. Empty
+    /// unless asked for.
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> offsets;
+    bool truncated{false};
+};
+
+/// What `tokenizer::encode` gives besides the ids.
+class encode_options {
+public:
+    /// Whether the post-processor adds its special tokens ("[CLS] … [SEP]").
+    encode_options& add_special_tokens(bool value)
+    {
+        add_special_tokens_ = value;
+        return *this;
+    }
+    bool add_special_tokens() const noexcept { return add_special_tokens_; }
+
+    /// Whether `encoding::tokens` and `encoding::offsets` are filled.
+    encode_options& with_offsets(bool value)
+    {
+        with_offsets_ = value;
+        return *this;
+    }
+    bool with_offsets() const noexcept { return with_offsets_; }
+
+    /// The most tokens wanted, special ones included; what lies beyond is cut from the right. 0: no limit.
+    /// Special tokens are never cut: where the limit is below their number, they are all that is left.
+    /// The truncation and padding written in a tokenizer.json are never applied.
+    encode_options& max_tokens(std::size_t value)
+    {
+        max_tokens_ = value;
+        return *this;
+    }
+    std::size_t max_tokens() const noexcept { return max_tokens_; }
+
+private:
+    std::size_t max_tokens_{0};
+    bool add_special_tokens_{true};
+    bool with_offsets_{false};
+};
+
+/// Text to tokens and back, exactly as the checkpoint's reference tokenizer does. Immutable after load and
+/// thread-safe; a cheap value (copies share one vocabulary).
+class tokenizer {
+public:
+    /// Reads the tokenizer of a checkpoint: `path` is a folder that holds tokenizer.json, or that file.
+    /// Blocks on the file.
+    /// Errors: text_errc::bad_file (missing, not JSON, a field missing or out of range),
+    /// text_errc::unsupported (a component by its name).
+    static tokenizer blocking_load(const std::filesystem::path& path);
+
+    /// Reads a tokenizer.json already in memory; `name` goes into error messages. Errors: as above.
+    static tokenizer from_json(std::string_view json, const std::string& name);
+
+    /// The tokens of a text of at most 256 MiB.
+    /// Errors: text_errc::not_utf8, with the offset of the first bad byte; text_errc::too_long;
+    /// text_errc::unsupported where the tokenizer's pattern takes too many steps; text_errc::bad_file where
+    /// the tokenizer has no token for a part of the text, and no unknown token either.
+    encoding encode(std::string_view text, const encode_options& options) const;
+    encoding encode(std::string_view text) const { return encode(text, encode_options{}); }
+
+    /// The text of `ids`; special tokens are left out when `skip_special` says so. An id below vocab_size()
+    /// that no token has stands for nothing.
+    /// Errors: text_errc::bad_id, for one outside [0, vocab_size()).
+    std::string decode(std::span<const token_id> ids, bool skip_special) const;
+
+    /// The id of an exact token, added tokens included.
+    std::optional<token_id> id_of(std::string_view token) const;
+    /// One more than the largest id.
+    std::size_t vocab_size() const noexcept;
+    /// Special tokens that `encode` adds to every text.
+    std::size_t n_special_added() const noexcept;
+
+private:
+    class impl;
+    explicit tokenizer(std::shared_ptr<const impl> self);
+    std::shared_ptr<const impl> self_;
+};
+
+}  // namespace modelpool::text

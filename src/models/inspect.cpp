@@ -1,0 +1,78 @@
+#include <modelpool/error.hpp>
+#include <modelpool/models/bert.hpp>
+#include <modelpool/models/inspect.hpp>
+
+#include <array>
+#include <memory>
+#include <utility>
+
+#include "models/checkpoint_facts.hpp"
+
+namespace modelpool::models {
+namespace {
+
+std::optional<capability> parse_capability(std::string_view name)
+{
+    constexpr std::array all{
+        capability::text_embedding,
+        capability::image_embedding,
+        capability::text_to_text,
+        capability::vision,
+        capability::text_to_image};
+    for (const capability kind : all)
+        if (to_string(kind) == name) return kind;
+    return std::nullopt;
+}
+
+inspection to_inspection(checkpoint_facts facts)
+{
+    inspection result;
+    result.family = std::move(facts.family);
+    result.architecture = std::move(facts.architecture);
+    result.kind = parse_capability(facts.capability);
+    result.dim = facts.dim;
+    result.max_tokens = facts.max_tokens;
+    for (dtype_share& share : facts.dtypes)
+        result.dtypes.push_back({std::move(share.dtype), share.n_parameters});
+    result.n_parameters = facts.n_parameters;
+    result.weight_bytes = facts.weight_bytes;
+    result.memory.resident_bytes = facts.resident_bytes;
+    result.memory.replica_bytes = facts.replica_bytes;
+    result.memory.mapped_bytes = facts.mapped_bytes;
+    result.reason = std::move(facts.unsupported);
+    return result;
+}
+
+// The one family that runs: what is not "bert" has a reason why it does not.
+loader<text_embedding> folder_loader(std::filesystem::path dir)
+{
+    return [dir = std::move(dir)](load_context context) {
+        load_options options;
+        options.device(context.device()).dtype(context.dtype()).stop(context.stop());
+        auto build = [dir, options = std::move(options)] { return load_bert(dir, options); };
+        return context.offload(std::move(build));
+    };
+}
+
+}  // namespace
+
+inspection blocking_inspect(const std::filesystem::path& path)
+{
+    return to_inspection(blocking_read_checkpoint_facts(path));
+}
+
+card blocking_card(const std::filesystem::path& path)
+{
+    const inspection found = blocking_inspect(path);
+    if (!found.runnable())
+        throw error{model_errc::unsupported, path.string() + ": " + found.reason};
+    card about;
+    about.key = path.string();
+    about.load = any_loader::of<text_embedding>(folder_loader(path));
+    about.memory = found.memory;
+    about.context_length = found.max_tokens;
+    about.dimension = found.dim;
+    return about;
+}
+
+}  // namespace modelpool::models

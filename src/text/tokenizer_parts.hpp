@@ -1,0 +1,29 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "text/added_tokens.hpp"
+#include "text/decoder.hpp"
+#include "text/model.hpp"
+#include "text/normalizer.hpp"
+#include "text/post_processor.hpp"
+#include "text/pre_tokenizer.hpp"
+
+namespace modelpool::text {
+
+/// The steps of a tokenizer. A pointer is null where the tokenizer has no such step; the model is always there.
+struct tokenizer_parts {
+    added_tokens added;
+    std::unique_ptr<const normalizer> normal_form;
+    std::unique_ptr<const pre_tokenizer> cutter;
+    std::unique_ptr<const model> vocab;
+    post_processor completion;
+    std::unique_ptr<const decoder> back;
+};
+
+/// Reads a tokenizer.json; `name` goes into messages. Errors: text_errc::bad_file, text_errc::unsupported.
+tokenizer_parts parse_tokenizer_json(std::string_view json, const std::string& name);
+
+}  // namespace modelpool::text

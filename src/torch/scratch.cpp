@@ -1,0 +1,16 @@
+#include "torch/scratch.hpp"
+
+#include <ATen/ops/empty.h>
+
+namespace modelpool::nn {
+
+at::Tensor row_buffer::rows(std::int64_t n_rows)
+{
+    if (!all_.defined() || all_.size(0) < n_rows) {
+        all_.reset();  // before the new one is made, so that both never exist
+        all_ = at::empty({n_rows, width_}, at::TensorOptions{}.dtype(dtype_));
+    }
+    return all_.narrow(0, 0, n_rows);
+}
+
+}  // namespace modelpool::nn

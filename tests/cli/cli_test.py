@@ -1,0 +1,332 @@
+#!/usr/bin/env python3
+"""Tests of the command line program: cli_test.py BINARY DATA_FOLDER TEST_NAME"""
+
+import contextlib
+import json
+import math
+import os
+import pathlib
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BINARY, DATA = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
+MODEL = DATA / "bert" / "plain_f32"
+TEXTS = ["the cat", "a [MASK] sat", "", "[x, y]", "models", "{}", "café ☕"]
+LIMIT_S = 50
+
+
+class Ran:
+    def __init__(self, *arguments, stdin=b"", env=None):
+        done = subprocess.run([BINARY, *map(str, arguments)], input=stdin, capture_output=True, timeout=LIMIT_S, env=env)
+        self.status, self.out, self.err = done.returncode, done.stdout, done.stderr.decode()
+
+    def json(self):
+        return json.loads(self.out)
+
+
+class CliTest(unittest.TestCase):
+    def setUp(self):
+        stack = contextlib.ExitStack()
+        self.addCleanup(stack.close)
+        self.dir = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+
+    def write(self, name, content):
+        path = self.dir / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    def embed(self, *arguments, **options):
+        return Ran("embed", "--model", MODEL, *arguments, **options)
+
+    def good(self, ran):
+        self.assertEqual((ran.status, ran.err), (0, ""))
+        return ran
+
+    def refused(self, ran, status, *words):
+        """Failed with that status and one line that holds all words; with a document where asked for."""
+        self.assertEqual(ran.status, status, ran.err)
+        self.assertEqual(ran.err.count("\n"), 1, ran.err)
+        self.assertTrue(ran.err.startswith("modelpool: "), ran.err)
+        for word in words:
+            self.assertIn(word, ran.err)
+
+    def refused_as(self, ran, status, code, *words):
+        self.refused(ran, status, *words)
+        self.assertEqual(ran.json()["error"]["code"], code)
+        self.assertTrue(ran.err.rstrip("\n").endswith(ran.json()["error"]["message"]))
+
+    # ---- embed ----
+
+    def test_embed_prints_one_document_of_unit_rows(self):
+        got = self.good(self.embed("--json", *TEXTS)).json()
+        self.assertEqual(set(got), {"model", "dim", "normalized", "embeddings", "usage"})
+        self.assertEqual(got["model"], str(MODEL))
+        self.assertIs(got["normalized"], True)
+        self.assertEqual(len(got["embeddings"]), len(TEXTS))
+        for row in got["embeddings"]:
+            self.assertEqual(len(row), got["dim"])
+            self.assertAlmostEqual(sum(x * x for x in row), 1, places=5)
+        self.assertGreater(got["usage"]["tokens"], 2 * len(TEXTS))
+
+    def test_embed_reads_the_same_texts_in_every_form(self):
+        want = self.good(self.embed("--json", *TEXTS)).json()["embeddings"]
+        array = self.write("t.json", json.dumps(TEXTS))
+        lines = self.write("t.jsonl", "\n\n".join(json.dumps({"text": t, "other": 1}) for t in TEXTS) + "\n")
+        plain = self.write("t.txt", "\ufeff" + "\r\n".join(TEXTS))
+        for file in (array, lines, plain):
+            self.assertEqual(self.good(self.embed("--json", "--input", file)).json()["embeddings"], want, file)
+        piped = self.embed("--json", "--input", "-", stdin="\n".join(TEXTS).encode() + b"\n")
+        self.assertEqual(self.good(piped).json()["embeddings"], want)
+
+    def test_embed_prints_floats_that_read_back_alike_in_every_form(self):
+        want = self.good(self.embed("--json", *TEXTS)).json()["embeddings"]
+        for row in want:
+            for x in row:
+                self.assertTrue(math.isclose(struct.unpack("f", struct.pack("f", x))[0], x, rel_tol=1e-7))
+        plain = self.good(self.embed(*TEXTS)).out.decode().splitlines()
+        self.assertEqual([[float(x) for x in row.split(" ")] for row in plain], want)
+        rows = [json.loads(line) for line in self.good(self.embed("--json-lines", *TEXTS)).out.splitlines()]
+        self.assertEqual([r["index"] for r in rows], list(range(len(TEXTS))))
+        self.assertEqual([r["embedding"] for r in rows], want)
+
+    def test_embed_keeps_the_order_of_many_texts(self):
+        texts = [f"the cat {i % 7} sat {'on ' * (i % 40)}" for i in range(1500)]
+        file = self.write("t.json", json.dumps(texts))
+        want = self.good(self.embed("--json", "--workers", 1, "--input", file)).json()["embeddings"]
+        got = self.good(self.embed("--workers", 3, "--input", file)).out.decode().splitlines()
+        self.assertEqual(len(got), len(texts))
+        for i in range(0, len(texts), 97):
+            for a, b in zip(map(float, got[i].split()), want[i]):
+                self.assertAlmostEqual(a, b, places=5)
+
+    def test_embed_int8_and_binary_stand_for_the_same_rows(self):
+        want = self.good(self.embed("--json", *TEXTS)).json()
+        int8 = self.good(self.embed("--json", "--encoding", "int8", *TEXTS)).json()
+        for steps, scale, row in zip(int8["embeddings"], int8["scales"], want["embeddings"]):
+            for step, x in zip(steps, row):
+                self.assertIsInstance(step, int)
+                self.assertLessEqual(abs(step * scale - x), scale * 0.51)
+        binary = self.good(self.embed("--json", "--encoding", "binary", *TEXTS)).json()
+        for packed, row in zip(binary["embeddings"], want["embeddings"]):
+            bits = "".join(f"{byte:08b}" for byte in packed)
+            self.assertEqual(bits[: len(row)], "".join("1" if x > 0 else "0" for x in row))
+
+    def test_embed_options_change_the_rows(self):
+        plain = self.good(self.embed("--json", "cat")).json()
+        raw = self.good(self.embed("--json", "--no-normalize", "cat")).json()
+        self.assertIs(raw["normalized"], False)
+        self.assertNotEqual(raw["embeddings"], plain["embeddings"])
+        joined = self.good(self.embed("--json", "the cat")).json()["embeddings"]
+        self.assertEqual(self.good(self.embed("--json", "--prompt", "the ", "cat")).json()["embeddings"], joined)
+        empty = self.good(self.embed("--json", "--prompt=", "cat")).json()["embeddings"]
+        self.assertEqual(empty, self.good(self.embed("--json", "--prompt", "", "cat")).json()["embeddings"])
+        self.assertNotEqual(self.good(self.embed("--json", "--prompt", "[x]", "cat")).json()["embeddings"], empty)
+        cut = self.good(self.embed("--json", "--max-tokens", 3, "the cat sat")).json()
+        self.assertEqual(cut["usage"], {"tokens": 3, "truncated": 1})
+
+    def test_embed_obeys_the_prompts_of_the_checkpoint(self):
+        model = DATA / "bert" / "mean_f16"
+        want = self.good(Ran("embed", "--json", "--model", model, "--prompt", "query: ", "cat")).json()["embeddings"]
+        for more in ([], ["--prompt-name", "query"]):
+            got = self.good(Ran("embed", "--json", "--model", model, *more, "cat")).json()["embeddings"]
+            self.assertEqual(got, want)
+        self.refused(Ran("embed", "x", "--model", model, "--prompt-name", "nonsense"), 2, "nonsense", "query")
+        self.refused(Ran("embed", "x", "--model", model, "--prompt-name", "query", "--prompt", "a"), 2)
+
+    def test_embed_names_the_text_that_is_too_long(self):
+        limit = ("--max-tokens", 4, "--on-too-long", "error")
+        file = self.write("t.txt", "a\n" * 400 + "the cat sat on the mat\n")
+        self.refused_as(self.embed("--json", "--input", file, *limit), 2, "text.too_long", "t.txt: line 401")
+
+    def test_embed_names_the_line_that_is_not_utf8(self):
+        file = self.write("t.txt", b"fine\nbad \xff\n")
+        self.refused_as(self.embed("--json", "--input", file), 2, "text.not_utf8", "t.txt: line 2")
+        self.refused(self.embed("--input", "-", stdin=b"\xc3"), 2, "standard input: line 1")
+
+    def test_embed_refuses_bad_input_files(self):
+        for name, content, word in (
+            ("a.json", '["x", 1]', "element 2"), ("b.json", '{"a":1}', "expected an array"),
+            ("c.json", '["x"', "not valid JSON"), ("d.json", b'["\xff"]', "not valid JSON"),
+            ("e.json", "[" * 100000, "deep"), ("f.jsonl", '{"text":"a"}\n{"txt":1}', "line 2"),
+            ("g.jsonl", '{"text":1}', "must be a string"), ("h.jsonl", "3", "line 1"),
+            ("i.txt", "", "no texts"), ("j.json", "[]", "no texts"), ("k.json", b'["a"]\0["b"]', "NUL"),
+        ):
+            self.refused_as(self.embed("--json", "--input", self.write(name, content)), 2, "usage", word)
+        self.refused(self.embed("--input", self.dir / "none.txt"), 2, "none.txt")
+        self.refused(self.embed("--input", self.dir), 2, "cannot be read")
+        self.refused(self.embed(), 2, "no texts")
+        self.refused(self.embed("x", "--input", "-"), 2, "both")
+
+    def test_bad_usage_ends_with_2_and_one_line(self):
+        for arguments in (
+            [], ["nonsense"], ["embed", "x"], ["embed", "--nonsense"],
+            *(["embed", "x", "--model", MODEL, *more] for more in (
+                ["--dim", "0"], ["--dim", "-1"], ["--dim", "x"], ["--max-tokens", "0"], ["--threads", "0"],
+                ["--workers", "0"], ["--device", "tpu"], ["--dtype", "f8"], ["--encoding", "f16"],
+                ["--on-too-long", "cry"], ["--memory-limit", "lots"], ["--memory-limit", "0"],
+                ["--memory-limit", "99999999999G"], ["--memory-limit", "1X"], ["--log-level", "loud"],
+                ["--prompt-name", "nonsense"], ["--dim", "5000"], ["--json-lines"])),
+            ["embed", "x", "--model", self.dir / "none"], ["embed", "x", "--model", "org/none"],
+            ["embed", "x", "--model", "minilm", "--cache-dir", self.dir],
+            ["tokenize", "--model", MODEL, "--decode", "x"],
+        ):
+            ran = Ran(*arguments, "--json")
+            self.refused(ran, 2)
+            self.assertIn("code", ran.json()["error"])
+
+    def test_a_broken_checkpoint_ends_with_1_and_names_the_tensor(self):
+        for file in MODEL.rglob("*"):
+            if file.is_file():
+                target = self.dir / "m" / file.relative_to(MODEL)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(file.read_bytes())
+        weights = self.dir / "m" / "model.safetensors"
+        whole = weights.read_bytes()
+        weights.write_bytes(whole.replace(b"embeddings.word_embeddings.weight", b"embeddings.wordXembeddings.weight"))
+        self.refused_as(
+            Ran("embed", "x", "--json", "--model", self.dir / "m"), 1, "model.missing_tensor", "word_embeddings")
+        weights.write_bytes(whole[:-7])
+        self.refused_as(Ran("embed", "x", "--json", "--model", self.dir / "m"), 1, "model.bad_file")
+
+    def test_a_memory_limit_that_is_too_small_is_a_typed_failure(self):
+        self.refused_as(self.embed("--json", "--memory-limit", "1K", "x"), 1, "pool.memory_exhausted")
+        self.good(self.embed("--memory-limit", "1GiB", "x"))
+
+    # ---- signals and pipes ----
+
+    def interrupted(self, number, texts, n_rows, *arguments):
+        with subprocess.Popen([BINARY, "embed", "--model", str(MODEL), "--input", "-", *arguments], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+            running.stdin.write(texts)
+            running.stdin.flush()
+            first = b"".join(running.stdout.readline() for _ in range(n_rows))
+            running.send_signal(number)
+            try:
+                out = first + running.stdout.read()
+                running.wait(LIMIT_S)
+                return running.returncode, out, running.stderr.read().decode()
+            finally:
+                running.kill()
+
+    def test_a_signal_ends_with_130_and_no_half_document(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # More than a pipe holds: once it is written, the program is reading, and it waits for more.
+            status, out, err = self.interrupted(number, b"the cat sat\n" * 20000, 0, "--json")
+            self.assertEqual((status, err), (130, "modelpool: embed: interrupted\n"))
+            self.assertEqual(json.loads(out)["error"]["code"], "cancelled")
+
+    def test_a_signal_ends_a_stream_after_a_whole_line(self):
+        status, out, err = self.interrupted(signal.SIGINT, b"the cat\n" * 500, 1, "--json-lines")
+        self.assertEqual((status, err), (130, "modelpool: embed: interrupted\n"))
+        self.assertTrue(out.endswith(b"}\n"))
+        for line in out.splitlines():
+            json.loads(line)
+
+    def test_rows_of_a_pipe_come_while_it_is_open(self):
+        with subprocess.Popen([BINARY, "embed", "--model", str(MODEL), "--input", "-", "--json-lines"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+            for index in range(3):
+                running.stdin.write(b"a cat\n")
+                running.stdin.flush()
+                self.assertEqual(json.loads(running.stdout.readline())["index"], index)
+            running.stdin.close()
+            self.assertEqual((running.stdout.read(), running.wait(LIMIT_S)), (b"", 0))
+
+    def test_a_closed_pipe_is_quiet(self):
+        file = self.write("t.txt", "the cat\n" * 3000)
+        with subprocess.Popen([BINARY, "embed", "--model", str(MODEL), "--input", str(file)],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+            running.stdout.readline()
+            running.stdout.close()
+            self.assertEqual((running.stderr.read(), running.wait(LIMIT_S)), (b"", 1))
+
+    def test_a_full_disk_is_reported(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([BINARY, "models"], stdout=full, stderr=subprocess.PIPE, timeout=LIMIT_S)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"modelpool: models: writing standard output", done.stderr)
+
+    def test_two_programs_at_once_give_the_same(self):
+        arguments = [BINARY, "embed", "--model", str(MODEL), "--json", *TEXTS]
+        running = [subprocess.Popen(arguments, stdout=subprocess.PIPE) for _ in range(2)]
+        first, second = (one.communicate(timeout=LIMIT_S)[0] for one in running)
+        self.assertEqual(json.loads(first), json.loads(second))
+
+    # ---- the other commands ----
+
+    def test_tokenize_prints_ids_tokens_and_offsets(self):
+        got = self.good(Ran("tokenize", "--model", MODEL, "--json", *TEXTS)).json()
+        bare = self.good(Ran("tokenize", "--model", MODEL, "--json", "--no-special", *TEXTS)).json()
+        for i, text in enumerate(TEXTS):
+            self.assertEqual(len(got["ids"][i]), len(got["tokens"][i]))
+            self.assertEqual(len(got["ids"][i]), len(got["offsets"][i]))
+            self.assertEqual((got["tokens"][i][0], got["tokens"][i][-1]), ("[CLS]", "[SEP]"))
+            self.assertEqual(got["ids"][i][1:-1], bare["ids"][i])
+            for begin, end in bare["offsets"][i]:
+                self.assertTrue(0 <= begin <= end <= len(text))
+        lines = self.good(Ran("tokenize", "--model", MODEL, "--json-lines", *TEXTS)).out.splitlines()
+        self.assertEqual([json.loads(line)["ids"] for line in lines], got["ids"])
+
+    def test_tokenize_decodes_what_it_encoded(self):
+        ids = self.good(Ran("tokenize", "--model", MODEL, "--json", "the cat", "a")).json()["ids"]
+        file = self.write("ids.json", json.dumps(ids))
+        whole = self.good(Ran("tokenize", "--model", MODEL, "--decode", "--input", file, "--json")).json()["texts"]
+        self.assertTrue(whole[0].startswith("[CLS]"))
+        bare = self.good(Ran("tokenize", "--model", MODEL, "--decode", "--no-special", "--input", file)).out
+        self.assertNotIn(b"[CLS]", bare)
+        for content in ("[[99999999]]", "[[-1]]", "[[1.5]]", "[1]", "[[4294967296]]"):
+            bad = self.write("bad.json", content)
+            self.refused(Ran("tokenize", "--model", MODEL, "--decode", "--input", bad), 2, "element 1")
+
+    def test_tokenize_needs_the_tokenizer_alone(self):
+        self.write("tokenizer.json", (MODEL / "tokenizer.json").read_bytes())
+        for model in (self.dir, self.dir / "tokenizer.json"):
+            self.good(Ran("tokenize", "--model", model, "the cat"))
+        self.refused(Ran("tokenize", "--model", self.dir, "--input", "-", stdin=b"ok\n\xff"), 2, "line 2")
+
+    def test_plain_output_holds_no_control_characters(self):
+        name = self.dir / "a\x1b[31m\nb"
+        self.refused(Ran("embed", "x", "--model", name), 2, "\\x1b")
+
+    def test_inspect_tells_what_a_checkpoint_is(self):
+        got = self.good(Ran("inspect", "--model", MODEL, "--json")).json()
+        size = (MODEL / "model.safetensors").stat().st_size
+        self.assertEqual((got["family"], got["capability"], got["runnable"]), ("bert", "text_embedding", True))
+        self.assertTrue(0 < got["bytes"] < size)
+        self.assertEqual(got["dim"], self.good(self.embed("--json", "x")).json()["dim"])
+        self.assertIn(b"bert", self.good(Ran("inspect", MODEL)).out)
+        self.write("config.json", '{"model_type":"novel","architectures":["NovelForCausalLM"]}')
+        other = self.good(Ran("inspect", self.dir, "--json")).json()
+        self.assertIs(other["runnable"], False)
+        self.assertIn("novel", other["reason"])
+        self.refused_as(Ran("embed", "x", "--json", "--model", self.dir), 1, "model.unsupported", "novel")
+
+    def test_models_lists_the_catalogue_and_what_lies_in_the_cache(self):
+        all_models = self.good(Ran("models", "--json", "--cache-dir", self.dir)).json()["models"]
+        keys = [one["key"] for one in all_models]
+        self.assertIn("sentence-transformers/all-MiniLM-L6-v2", keys)
+        self.assertFalse(any(one["cached"] for one in all_models))
+        self.assertEqual(self.good(Ran("models", "--cached", "--json", "--cache-dir", self.dir)).json(), {"models": []})
+        (self.dir / "sentence-transformers").mkdir()
+        os.symlink(MODEL, self.dir / "sentence-transformers" / "all-MiniLM-L6-v2")
+        os.symlink(MODEL, self.dir / "own")
+        cached = self.good(Ran("models", "--cached", "--json", "--cache-dir", self.dir)).json()["models"]
+        self.assertEqual([one["key"] for one in cached], ["sentence-transformers/all-MiniLM-L6-v2"])
+        want = self.good(self.embed("--json", "x")).json()["embeddings"]
+        for name in ("minilm", "sentence-transformers/all-MiniLM-L6-v2", "own"):
+            got = self.good(Ran("embed", "x", "--json", "--model", name, "--cache-dir", self.dir)).json()
+            self.assertEqual((got["model"], got["embeddings"]), (name, want))
+
+    def test_help_and_version_are_data(self):
+        self.assertRegex(self.good(Ran("--version")).out.decode(), r"^modelpool \d+\.\d+\.\d+\n$")
+        for command in ("embed", "tokenize", "inspect", "models"):
+            self.assertIn(command.encode(), self.good(Ran("--help")).out)
+            self.assertIn(b"Examples:", self.good(Ran(command, "--help")).out)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *(f"CliTest.{name}" for name in sys.argv[3:])])

@@ -1,0 +1,48 @@
+// What a user's program does first: it awaits something, and meets an error of the library as its own type.
+#include <modelpool/async/awaitable.hpp>
+#include <modelpool/error.hpp>
+#ifdef CONSUMER_USES_TORCH
+#include <modelpool/models/bert.hpp>
+#endif
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+
+#include <exception>
+#include <iostream>
+
+namespace {
+
+void blocking_fail()
+{
+#ifdef CONSUMER_USES_TORCH
+    modelpool::models::load_bert("a folder that is not there");
+#else
+    throw modelpool::error{modelpool::errc::unsupported, "this program uses the core alone"};
+#endif
+}
+
+modelpool::awaitable<void> co_main()
+{
+    blocking_fail();
+    co_return;
+}
+
+}  // namespace
+
+int main()
+{
+    boost::asio::io_context io;
+    bool failed_as_expected = false;
+    auto report = [&](std::exception_ptr failure) {
+        try {
+            if (failure) std::rethrow_exception(failure);
+        } catch (const modelpool::error& error) {
+            std::cout << error.what() << '\n';
+            failed_as_expected = true;
+        }
+    };
+    boost::asio::co_spawn(io, co_main(), report);
+    io.run();
+    return failed_as_expected ? 0 : 1;
+}
