@@ -178,8 +178,11 @@ inline bool runtime::make_room(std::uint64_t bytes, const std::string& holder)
     std::vector<detail::eviction_candidate> candidates;
     for (detail::evictable* pool : pools_)
         pool->list_idle(candidates);
+    const auto is_lent = [](const detail::eviction_candidate& one) { return one.lent; };
+    const bool more_come = std::erase_if(candidates, is_lent) != 0;
     const std::vector<std::size_t> picked =
         detail::pick_evictions(candidates, bytes - available - coming);
+    if (picked.empty() && more_come) return true;
     if (picked.empty()) throw memory_.exhausted(bytes, holder);
     bool all_went = true;
     for (const std::size_t index : picked)

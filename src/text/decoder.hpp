@@ -17,6 +17,8 @@ public:
     decoder() = default;
     decoder(const decoder&) = delete;
     decoder& operator=(const decoder&) = delete;
+    decoder(decoder&&) = delete;
+    decoder& operator=(decoder&&) = delete;
     virtual ~decoder() = default;
 
     /// Rewrites tokens, which may become more or fewer; in the end they are joined without a separator.

@@ -60,6 +60,8 @@ public:
     model() = default;
     model(const model&) = delete;
     model& operator=(const model&) = delete;
+    model(model&&) = delete;
+    model& operator=(model&&) = delete;
     virtual ~model() = default;
 
     /// Appends the tokens of `text`, which is not empty and lies at byte `base` of the normalized text.

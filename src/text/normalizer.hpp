@@ -10,6 +10,8 @@ public:
     normalizer() = default;
     normalizer(const normalizer&) = delete;
     normalizer& operator=(const normalizer&) = delete;
+    normalizer(normalizer&&) = delete;
+    normalizer& operator=(normalizer&&) = delete;
     virtual ~normalizer() = default;
 
     /// Rewrites `work.text`; pieces are not looked at.

@@ -10,6 +10,8 @@ public:
     pre_tokenizer() = default;
     pre_tokenizer(const pre_tokenizer&) = delete;
     pre_tokenizer& operator=(const pre_tokenizer&) = delete;
+    pre_tokenizer(pre_tokenizer&&) = delete;
+    pre_tokenizer& operator=(pre_tokenizer&&) = delete;
     virtual ~pre_tokenizer() = default;
 
     /// Cuts the pieces of `work` further, and may rewrite their text. Pieces that are tokens already stay as they

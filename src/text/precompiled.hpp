@@ -18,6 +18,10 @@ public:
     /// `charsmap`: the number of bytes of a double array (darts-clone), the array, and the texts that its values
     /// point to, each ended by NUL. Errors: std::invalid_argument.
     explicit precompiled_normalizer(std::string_view charsmap);
+    precompiled_normalizer(const precompiled_normalizer&) = delete;
+    precompiled_normalizer& operator=(const precompiled_normalizer&) = delete;
+    precompiled_normalizer(precompiled_normalizer&&) = delete;
+    precompiled_normalizer& operator=(precompiled_normalizer&&) = delete;
     ~precompiled_normalizer() override;
     void apply(workspace& work) const override;
 

@@ -148,12 +148,12 @@ MODELPOOL_ASYNC_TEST(
     first.cancel();
     const started<int> newcomer{ex, shared.run("a", maker(state))};
     CHECK(state->n_begun == 2);
+    auto stopped = testing::until([state] { return state->n_stopped == 1; });
+    co_await std::move(stopped);
     state->may_end = true;
     auto ending = newcomer.get();
     const int got = co_await std::move(ending);
     CHECK(got == 2);
-    auto stopped = testing::until([state] { return state->n_stopped == 1; });
-    co_await std::move(stopped);
 }
 
 MODELPOOL_ASYNC_TEST("single_flight: work that ends without waiting is fine", "[async]")

@@ -59,6 +59,10 @@ public:
         : n_threads_{n_threads == 0 ? 1 : n_threads}
         , queue_limit_{queue_limit}
     {}
+    thread_pool(const thread_pool&) = delete;
+    thread_pool& operator=(const thread_pool&) = delete;
+    thread_pool(thread_pool&&) = delete;
+    thread_pool& operator=(thread_pool&&) = delete;
 
     ~thread_pool() override
     {

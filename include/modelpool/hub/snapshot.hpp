@@ -12,19 +12,21 @@ namespace modelpool {
 class repository {
 public:
     repository() = default;
-    repository(
-        std::string_view text)  // NOLINT(google-explicit-constructor): a name is a repository
+    // A name is a repository, so these convert.
+    // NOLINTBEGIN(google-explicit-constructor)
+    repository(std::string_view text)
         : id_{text.substr(0, text.find('@'))}
     {
         const std::size_t at = text.find('@');
         if (at != std::string_view::npos && at + 1 < text.size()) revision_ = text.substr(at + 1);
     }
-    repository(const char* text)  // NOLINT(google-explicit-constructor)
+    repository(const char* text)
         : repository{std::string_view{text}}
     {}
-    repository(const std::string& text)  // NOLINT(google-explicit-constructor)
+    repository(const std::string& text)
         : repository{std::string_view{text}}
     {}
+    // NOLINTEND(google-explicit-constructor)
 
     const std::string& id() const noexcept { return id_; }
     /// A branch, a tag, a commit or "refs/pr/N"; "main" where none was given.

@@ -11,8 +11,8 @@ namespace modelpool::models {
 class load_options {
 public:
     load_options() = default;
-    load_options(
-        modelpool::device where)  // NOLINT(google-explicit-constructor): a device is enough
+    // NOLINTNEXTLINE(google-explicit-constructor): a device is enough
+    load_options(modelpool::device where)
         : device_{where}
     {}
 

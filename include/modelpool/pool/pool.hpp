@@ -90,8 +90,8 @@ private:
 template <class C>
 class pool {
 public:
-    explicit pool(runtime& rt, pool_options options = {})
-        : core_{std::make_shared<detail::pool_core>(rt, C::name, std::move(options))}
+    explicit pool(runtime& rt, const pool_options& options = {})
+        : core_{std::make_shared<detail::pool_core>(rt, C::name, options)}
     {}
     pool(const pool&) = delete;
     pool& operator=(const pool&) = delete;

@@ -45,7 +45,6 @@ constexpr bool may_follow(worker_state from, worker_state to) noexcept
     case idle:
         return from == ready || from == processing;
     case evicting:
-        return from != evicting && from != failed && from != dead;
     case failed:
         return from != evicting && from != failed && from != dead;
     case dead:

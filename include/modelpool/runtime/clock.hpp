@@ -39,6 +39,10 @@ public:
 class steady_clock final : public clock {
 public:
     steady_clock() = default;
+    steady_clock(const steady_clock&) = delete;
+    steady_clock& operator=(const steady_clock&) = delete;
+    steady_clock(steady_clock&&) = delete;
+    steady_clock& operator=(steady_clock&&) = delete;
     ~steady_clock() override
     {
         {

@@ -64,6 +64,7 @@ plan_dimension(embed_plan& plan, std::size_t wanted, const embedder_info& info, 
         plan.head = plan.dim;
     if (plan.head == plan.dim || (cuttable && plan.dim < plan.head)) return;
     std::vector<std::string> choices;
+    choices.reserve(info.dimensions.size());
     for (const std::size_t dim : info.dimensions)
         choices.push_back(std::to_string(dim));
     std::string sentence = "the model has no dimension " + std::to_string(wanted) +

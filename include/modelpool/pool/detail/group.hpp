@@ -18,6 +18,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <variant>
@@ -85,7 +86,7 @@ public:
     request_counters& counters() noexcept { return counters_; }
 
     /// Queues a job and wakes or starts workers; fails it where that is refused.
-    void submit(std::shared_ptr<job> one);
+    void submit(const std::shared_ptr<job>& one);
     /// A job was cancelled: takes it out of the queue, and stops loads that nobody waits for any more.
     void withdraw(job& gone) noexcept;
 
@@ -113,11 +114,12 @@ private:
     // Under the lock.
     group_view view() const;
     bool is_drained() const { return queue_.empty() && view().n_processing == 0; }
+    std::optional<error> refusal_of(const job& one) const;
     bool has_room_for_more() const;
-    /// Whether it rests for good: a worker that another one copies would give back its weights late, or never.
+    /// Whether it may be evicted to make room; one whose model another worker copies, a moment later.
     static bool may_evict(const worker& one)
     {
-        return one.life.resting() && !one.woken && one.n_lent == 0 && !one.options.pinned();
+        return one.life.resting() && !one.woken && !one.options.pinned();
     }
     void dispatch();
     void start_on_demand();
@@ -133,6 +135,7 @@ private:
     void rest(worker& self);
     void account(worker& self, const step_report& report);
     void wake_coming();
+    std::shared_ptr<worker> find_source(worker& self, std::unique_lock<std::mutex>& lock) const;
     bool may_serve_later(const worker& failed, const std::exception_ptr& why) const;
     /// Takes the waiters of a worker (or, null, of the drain) out, claimed, to be answered without the lock.
     std::vector<std::shared_ptr<waiter_type>> take_waiters(const worker* tag);
@@ -147,9 +150,9 @@ private:
     // On the worker's thread, without the lock.
     void work(const std::shared_ptr<worker>& self) noexcept;
     void prepare(worker& self);
+    bool copy_another(worker& self);
     std::shared_ptr<worker> borrow_source(worker& self);
     void return_source(worker& source);
-    bool replicate(worker& self, worker& source);
     void load(worker& self);
     reservation reserve(worker& self, std::uint64_t bytes, bool may_evict);
     void correct_bytes(worker& self);

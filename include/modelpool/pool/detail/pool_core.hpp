@@ -21,10 +21,10 @@ namespace modelpool::detail {
 /// What a `pool<C>` is made of, the same for every capability.
 class pool_core final : public evictable, public std::enable_shared_from_this<pool_core> {
 public:
-    pool_core(runtime& rt, std::string capability, pool_options options)
+    pool_core(runtime& rt, std::string capability, const pool_options& options)
         : runtime_{rt}
         , capability_{std::move(capability)}
-        , options_{std::move(options)}
+        , options_{options}
     {
         runtime_.enlist(*this);
     }
@@ -138,6 +138,7 @@ private:
     {
         std::vector<std::shared_ptr<group>> all;
         const std::lock_guard lock{mutex_};
+        all.reserve(groups_.size());
         for (const auto& [key, one] : groups_)
             all.push_back(one);
         return all;

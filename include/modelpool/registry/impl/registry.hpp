@@ -55,7 +55,7 @@ inline std::optional<std::string> registry_core::known_key(const std::string& na
 /// The key that `name` stands for, if there is such an entry.
 inline std::string registry_core::canonical(const std::string& name) const
 {
-    if (const std::optional<std::string> key = known_key(name)) return *key;
+    if (std::optional<std::string> key = known_key(name)) return std::move(*key);
     const std::size_t at = name.find('@');
     const std::optional<std::string> base = known_key(name.substr(0, at));
     return base && at != std::string::npos ? *base + name.substr(at) : name;
@@ -69,7 +69,7 @@ inline std::string registry_core::resolve(const std::string& name)
     if (at == std::string::npos || at + 1 == name.size()) fail_unknown(name);
     const std::optional<std::string> base = known_key(name.substr(0, at));
     if (!base || !entries_.at(*base)->about) fail_unknown(name);
-    const std::string key = *base + name.substr(at);
+    std::string key = *base + name.substr(at);
     if (entries_.contains(key)) return key;
     auto made = std::make_shared<entry>();
     made->kind = entries_.at(*base)->kind;

@@ -18,6 +18,7 @@ struct eviction_candidate {
     std::uint64_t shared_bytes{0};  ///< freed when the last of the workers that share them goes
     std::uint64_t shared_id{0};     ///< what they share; 0: nothing
     std::size_t n_sharers{0};       ///< workers that share it, busy ones included
+    bool lent{false};               ///< cannot go now, but in a moment
     std::function<bool()> evict;    ///< begins it; false where the worker is not idle any more
 };
 

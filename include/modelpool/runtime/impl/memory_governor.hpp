@@ -35,6 +35,7 @@ inline std::vector<memory_use> memory_governor::holders() const
             sums[entry.holder] += entry.bytes;
     }
     std::vector<memory_use> uses;
+    uses.reserve(sums.size());
     for (const auto& [holder, bytes] : sums)
         uses.push_back(memory_use{holder, bytes});
     const auto larger = [](const memory_use& a, const memory_use& b) { return a.bytes > b.bytes; };

@@ -13,7 +13,7 @@ namespace modelpool::detail {
 inline void job::submit(std::shared_ptr<job> self)
 {
     if (const std::shared_ptr<group> home = self->home_.lock())
-        home->submit(std::move(self));
+        home->submit(self);
     else
         self->fail(std::make_exception_ptr(error{pool_errc::shut_down}));
 }
@@ -42,31 +42,36 @@ inline group::~group()
     MODELPOOL_ASSERT(workers_.empty() && !leaver_.joinable());
 }
 
-inline void group::submit(std::shared_ptr<job> one)
+/// Why a job may not enter the queue; empty where it may. Under the lock.
+inline std::optional<error> group::refusal_of(const job& one) const
+{
+    if (closed_) return error{pool_errc::shut_down, "model '" + key() + "' is shut down"};
+    if (queue_.full() && !one.request().wait_for_place())
+        return error{
+            pool_errc::queue_full,
+            "model '" + key() + "': " + std::to_string(queue_.limit()) + " requests wait already"};
+    if (workers_.empty() && !setup_.load)
+        return error{
+            pool_errc::unknown_model,
+            "model '" + key() + "' has no worker, and no loader to start one with"};
+    return std::nullopt;
+}
+
+inline void group::submit(const std::shared_ptr<job>& one)
 {
     std::optional<error> refusal;
     {
         const std::lock_guard lock{mutex_};
         const request_options& request = one->request();
-        if (closed_)
-            refusal = error{pool_errc::shut_down, "model '" + key() + "' is shut down"};
-        else if (queue_.full() && !request.wait_for_place())
-            refusal = error{
-                pool_errc::queue_full,
-                "model '" + key() + "': " + std::to_string(queue_.limit()) +
-                    " requests wait already"};
-        else if (workers_.empty() && !setup_.load)
-            refusal = error{
-                pool_errc::unknown_model,
-                "model '" + key() + "' has no worker, and no loader to start one with"};
-        else {
+        refusal = refusal_of(*one);
+        if (!refusal) {
             counters_.n_accepted.fetch_add(1, std::memory_order_relaxed);
             one->set_accepted();
             if (request.deadline()) set_alarm(*request.deadline());
             if (queue_.full())
-                queue_.push_outside(std::move(one), request.rank(), runtime_.time().now());
+                queue_.push_outside(one, request.rank(), runtime_.time().now());
             else
-                queue_.push(std::move(one), request.rank(), runtime_.time().now());
+                queue_.push(one, request.rank(), runtime_.time().now());
             dispatch();
             start_on_demand();
         }
@@ -258,7 +263,7 @@ inline void group::announce_release(worker& one)
 inline bool group::evict(const std::shared_ptr<worker>& one)
 {
     const std::lock_guard lock{mutex_};
-    if (!may_evict(*one)) return false;
+    if (!may_evict(*one) || one->n_lent > 0) return false;
     one->life.enter(worker_state::evicting);
     one->stop = true;
     announce_release(*one);
@@ -275,6 +280,7 @@ inline void group::list_idle(std::vector<eviction_candidate>& candidates)
         eviction_candidate candidate;
         candidate.last_used = one->last_used;
         candidate.own_bytes = one->own.bytes();
+        candidate.lent = one->n_lent > 0;
         if (one->shared) {
             candidate.shared_bytes = one->shared->bytes();
             // Unique while it lives, which is as long as this list is looked at.

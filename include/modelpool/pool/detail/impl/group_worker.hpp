@@ -33,38 +33,24 @@ inline void group::work(const std::shared_ptr<worker>& self) noexcept
 
 inline void group::prepare(worker& self)
 {
-    bool copied = false;
-    if (const std::shared_ptr<worker> source = borrow_source(self)) {
-        try {
-            copied = replicate(self, *source);
-        } catch (...) {
-            return_source(*source);
-            throw;
-        }
-        return_source(*source);
-    }
-    if (!copied) load(self);
+    if (!copy_another(self)) load(self);
     if (self.options.warm_up()) warm_up(self);
     announce_ready(self);
 }
 
 /// A worker to copy the model of; null where there is none. Waits for an earlier one that still loads.
-inline std::shared_ptr<worker> group::borrow_source(worker& self)
+inline std::shared_ptr<worker>
+group::find_source(worker& self, std::unique_lock<std::mutex>& lock) const
 {
     const auto alike = [&](const worker& other) {
         return other.options.device() == self.options.device() &&
                other.options.dtype() == self.options.dtype();
     };
-    std::unique_lock lock{mutex_};
     while (!self.stop && shares_) {
         bool one_is_coming = false;
         for (const std::shared_ptr<worker>& other : workers_) {
             if (!alike(*other)) continue;
-            if (other->life.serving() && !other->stop) {
-                ++other->n_lent;
-                self.life.enter(worker_state::loading);
-                return other;
-            }
+            if (other->life.serving() && !other->stop) return other;
             one_is_coming = one_is_coming || (other->life.coming() && other->id < self.id);
         }
         if (!one_is_coming) break;
@@ -73,35 +59,66 @@ inline std::shared_ptr<worker> group::borrow_source(worker& self)
     return nullptr;
 }
 
-inline void group::return_source(worker& source)
-{
-    const std::lock_guard lock{mutex_};
-    --source.n_lent;
-    source.wake.notify_all();
-}
-
-inline bool group::replicate(worker& self, worker& source)
+/// Copies another worker's model, where there is one that can share; false otherwise.
+inline bool group::copy_another(worker& self)
 {
     std::uint64_t bytes = 0;
     {
-        const std::lock_guard lock{mutex_};
-        bytes = source.own.bytes();
+        std::unique_lock lock{mutex_};
+        const std::shared_ptr<worker> source = find_source(self, lock);
+        if (!source) return false;
+        bytes = source->own.bytes();
     }
+    // Room is made before the source is lent: a lent worker cannot be evicted, and others wait for it.
     reservation own = reserve(self, bytes, !self.on_demand);
-    std::unique_ptr<engine> copy = source.model->replicate();
-    const std::lock_guard lock{mutex_};
-    if (!copy) {
-        if (self.options.reserved())
-            *self.options.reserved() = std::move(own);  // the load that follows takes it
-        shares_ = false;
-        wake_coming();
-        return false;
+    const std::shared_ptr<worker> source = borrow_source(self);
+    std::unique_ptr<engine> copy;
+    try {
+        if (source) copy = source->model->replicate();
+    } catch (...) {
+        return_source(*source);
+        throw;
     }
-    self.model = std::move(copy);
-    self.own = std::move(own);
-    self.shared = source.shared;
-    ++n_replicated_;
-    return true;
+    const bool copied = copy != nullptr;
+    {
+        const std::lock_guard lock{mutex_};
+        if (copied) {
+            self.model = std::move(copy);
+            self.own = std::move(own);
+            self.shared = source->shared;
+            ++n_replicated_;
+        } else if (self.options.reserved()) {
+            *self.options.reserved() = std::move(own);  // the load that follows takes it
+        }
+        if (source && !copied) {
+            shares_ = false;
+            wake_coming();
+        }
+    }
+    if (source) return_source(*source);
+    return copied;
+}
+
+/// Lends a worker's model to be copied: it stays until it is returned. Null where there is none any more.
+inline std::shared_ptr<worker> group::borrow_source(worker& self)
+{
+    std::unique_lock lock{mutex_};
+    std::shared_ptr<worker> source = find_source(self, lock);
+    if (source) {
+        ++source->n_lent;
+        self.life.enter(worker_state::loading);
+    }
+    return source;
+}
+
+inline void group::return_source(worker& source)
+{
+    {
+        const std::lock_guard lock{mutex_};
+        --source.n_lent;
+        source.wake.notify_all();
+    }
+    runtime_.memory().interrupt();  // it may be evicted again
 }
 
 /// Bytes for a worker: its caller's own, or from the budget, where other models' idle workers make room for a
