@@ -33,11 +33,13 @@ public:
     using stretch = piece;
 
     added_tokens() = default;
-    /// `tokens` have their final ids. Those that are `normalized` are looked for in their normal form. Errors:
-    /// std::invalid_argument with a sentence, where the normal form of a token is empty.
+    /// `tokens` have their final ids. Those that are `normalized` are looked for in their normal
+    /// form. Errors: std::invalid_argument with a sentence, where the normal form of a token is
+    /// empty.
     added_tokens(std::vector<added_token> tokens, const normalizer* normal_form);
 
-    /// Cuts text as it came at the tokens that are not `normalized`; the stretches cover it without gaps.
+    /// Cuts text as it came at the tokens that are not `normalized`; the stretches cover it without
+    /// gaps.
     void split_raw(std::string_view text, std::vector<stretch>& out) const
     {
         split(raw_, text, out);
@@ -49,7 +51,8 @@ public:
     }
 
     std::optional<token_id> id_of(std::string_view token) const;
-    /// What an added token decodes to, and is counted special by; nullopt where no added token has the id.
+    /// What an added token decodes to, and is counted special by; nullopt where no added token has
+    /// the id.
     std::optional<std::string_view> token_of(token_id id) const;
     bool is_special(std::string_view token) const;
     /// One more than the largest id; 0 without tokens.

@@ -162,7 +162,8 @@ void bert_normalizer::apply(workspace& work) const
     work.end_text();
 }
 
-// The steps one after another over the whole text. Only reached with accents stripped: nothing else reorders.
+// The steps one after another over the whole text. Only reached with accents stripped: nothing else
+// reorders.
 void bert_normalizer::apply_in_order(workspace& work) const
 {
     std::vector<sourced_char> chars;

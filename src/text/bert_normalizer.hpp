@@ -11,8 +11,8 @@
 
 namespace modelpool::text {
 
-/// BertNormalizer: drops control characters and makes white space plain, puts spaces around ideographs, strips
-/// accents and lowers, each where asked for.
+/// BertNormalizer: drops control characters and makes white space plain, puts spaces around
+/// ideographs, strips accents and lowers, each where asked for.
 class bert_normalizer final : public normalizer {
 public:
     class options {

@@ -8,7 +8,8 @@
 
 namespace modelpool::text {
 
-/// BertPreTokenizer: cuts at white space, which goes, and around each punctuation character, which stays.
+/// BertPreTokenizer: cuts at white space, which goes, and around each punctuation character, which
+/// stays.
 class bert_pre_tokenizer final : public pre_tokenizer {
 public:
     bert_pre_tokenizer();

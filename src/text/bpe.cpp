@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <queue>
+#include <stdexcept>
 
 #include "support/printable.hpp"
 #include "text/byte_level.hpp"
@@ -49,6 +50,28 @@ void bpe::merge_table::set(token_id left, token_id right, merge what)
 {
     slot& place = slots_[place_of(pair_of(left, right))];
     place = {pair_of(left, right), what};
+}
+
+void bpe::merge_table::add(
+    const vocabulary& words,
+    std::pair<std::string_view, std::string_view> sides,
+    std::size_t n_prefix_bytes,
+    std::uint32_t rank)
+{
+    const auto need = [&words](std::string_view token) {
+        const std::optional<token_id> id = words.id_of(token);
+        if (!id)
+            throw std::invalid_argument{
+                "needs the token " + support::in_quotes(token) + ", which the vocabulary lacks"};
+        return *id;
+    };
+    const auto [left, right] = sides;
+    if (right.size() < n_prefix_bytes)
+        throw std::invalid_argument{"has a second token shorter than the continuing prefix"};
+    const std::string whole = std::string{left}.append(right.substr(n_prefix_bytes));
+    const token_id left_id = need(left);
+    const token_id right_id = need(right);
+    set(left_id, right_id, {rank, need(whole)});
 }
 
 bpe::merge_table::merge bpe::merge_table::find(token_id left, token_id right) const noexcept

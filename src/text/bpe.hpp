@@ -13,8 +13,8 @@
 
 namespace modelpool::text {
 
-/// Byte pair encoding: starts from single characters and joins, again and again, the pair of neighbours that comes
-/// first in a list of merges.
+/// Byte pair encoding: starts from single characters and joins, again and again, the pair of
+/// neighbours that comes first in a list of merges.
 class bpe final : public model {
 public:
     class options {
@@ -69,6 +69,14 @@ public:
         static constexpr std::uint32_t no_rank = 0xFFFFFFFF;
 
         explicit merge_table(std::size_t n_merges);
+        /// Adds the merge of two tokens of `words`; the second loses the bytes of the prefix that
+        /// marks it as a continuation. Errors: std::invalid_argument, where a token is not in
+        /// `words`.
+        void
+        add(const vocabulary& words,
+            std::pair<std::string_view, std::string_view> sides,
+            std::size_t n_prefix_bytes,
+            std::uint32_t rank);
         /// Adds a merge; of the same pair the last rank counts.
         void set(token_id left, token_id right, merge what);
         /// The merge of a pair; its rank is `no_rank` where there is none.
@@ -118,8 +126,8 @@ private:
     merge_table merges_;
     options options_;
     std::vector<std::int32_t> id_of_letter_;  // of the single characters below U+0250; -1: no token
-    // Whether a word that is a token becomes that token: found out when it first comes up. Any thread may write
-    // what any other would.
+    // Whether a word that is a token becomes that token: found out when it first comes up. Any
+    // thread may write what any other would.
     enum whole_state : std::uint8_t { not_known, is_whole, is_parts };
     std::unique_ptr<std::atomic<std::uint8_t>[]> whole_states_;
 };

@@ -8,8 +8,8 @@
 
 namespace modelpool::text {
 
-/// The byte-level alphabet: a printable character for every byte. Those that are printable in Latin-1 stand for
-/// themselves, the others follow from U+0100 on in order.
+/// The byte-level alphabet: a printable character for every byte. Those that are printable in
+/// Latin-1 stand for themselves, the others follow from U+0100 on in order.
 class byte_alphabet {
 public:
     byte_alphabet();

@@ -4,8 +4,8 @@
 
 namespace modelpool::text {
 
-// Places the children of one node after another. Free slots form a ring, so that looking for room never scans
-// what is taken.
+// Places the children of one node after another. Free slots form a ring, so that looking for room
+// never scans what is taken.
 class byte_trie::builder {
 public:
     builder(std::vector<slot>& nodes, std::vector<entry> entries)
@@ -39,8 +39,9 @@ private:
         std::uint32_t previous;
         std::uint32_t next;
     };
-    // How many places are tried before the children go to the end, where all is free. This bounds the work per
-    // node; what stays free behind is filled by later nodes, most of which have one child.
+    // How many places are tried before the children go to the end, where all is free. This bounds
+    // the work per node; what stays free behind is filled by later nodes, most of which have one
+    // child.
     static constexpr int max_tries = 24;
     // Slots below this are out of reach of the higher bytes, and would clog the ring.
     static constexpr std::size_t n_reserved = 256;

@@ -9,8 +9,8 @@
 
 namespace modelpool::text {
 
-/// A set of byte strings with a number each, walked byte by byte: a double array, so that a step costs one look
-/// into memory.
+/// A set of byte strings with a number each, walked byte by byte: a double array, so that a step
+/// costs one look into memory.
 class byte_trie {
 public:
     using entry = std::pair<std::string_view, std::int32_t>;

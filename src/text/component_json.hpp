@@ -8,6 +8,7 @@
 #include "text/normalizer.hpp"
 #include "text/post_processor.hpp"
 #include "text/pre_tokenizer.hpp"
+#include "text/vocabulary.hpp"
 
 namespace modelpool::text {
 
@@ -15,6 +16,8 @@ namespace modelpool::text {
 // text_errc::unsupported.
 std::unique_ptr<const normalizer> make_normalizer(const json_value& from);
 std::unique_ptr<const pre_tokenizer> make_pre_tokenizer(const json_value& from);
+// `{"token": id, …}`
+vocabulary read_vocabulary(const json_value& from);
 std::unique_ptr<const model> make_model(const json_value& from);
 post_processor make_post_processor(const json_value& from);
 std::unique_ptr<const decoder> make_decoder(const json_value& from);

@@ -21,12 +21,13 @@ public:
     decoder& operator=(decoder&&) = delete;
     virtual ~decoder() = default;
 
-    /// Rewrites tokens, which may become more or fewer; in the end they are joined without a separator.
+    /// Rewrites tokens, which may become more or fewer; in the end they are joined without a
+    /// separator.
     virtual void apply(std::vector<std::string>& tokens) const = 0;
 };
 
-/// The decoder WordPiece: joins continuations to what they continue and puts spaces between words; `cleanup` takes
-/// back the space before punctuation and English contractions.
+/// The decoder WordPiece: joins continuations to what they continue and puts spaces between words;
+/// `cleanup` takes back the space before punctuation and English contractions.
 class wordpiece_decoder final : public decoder {
 public:
     wordpiece_decoder(std::string continuing_prefix, bool cleanup);
@@ -49,8 +50,8 @@ private:
     std::vector<std::unique_ptr<const decoder>> steps_;
 };
 
-/// ByteLevel: letters of the byte-level alphabet become bytes, and bytes that are not UTF-8 become U+FFFD. A token
-/// with another character in it stands for itself.
+/// ByteLevel: letters of the byte-level alphabet become bytes, and bytes that are not UTF-8 become
+/// U+FFFD. A token with another character in it stands for itself.
 class byte_level_decoder final : public decoder {
 public:
     void apply(std::vector<std::string>& tokens) const override;
@@ -59,7 +60,8 @@ private:
     byte_alphabet alphabet_;
 };
 
-/// ByteFallback: runs of tokens like "<0x61>" become the bytes they name, or U+FFFD each where those are not UTF-8.
+/// ByteFallback: runs of tokens like "<0x61>" become the bytes they name, or U+FFFD each where
+/// those are not UTF-8.
 class byte_fallback_decoder final : public decoder {
 public:
     void apply(std::vector<std::string>& tokens) const override;
@@ -115,7 +117,8 @@ private:
     bool was_prepended_;
 };
 
-/// BPEDecoder: the suffix of a word's last token becomes a space, and nothing in the last token of all.
+/// BPEDecoder: the suffix of a word's last token becomes a space, and nothing in the last token of
+/// all.
 class bpe_decoder final : public decoder {
 public:
     explicit bpe_decoder(std::string suffix)

@@ -64,7 +64,8 @@ public:
     model& operator=(model&&) = delete;
     virtual ~model() = default;
 
-    /// Appends the tokens of `text`, which is not empty and lies at byte `base` of the normalized text.
+    /// Appends the tokens of `text`, which is not empty and lies at byte `base` of the normalized
+    /// text.
     virtual void tokenize(std::string_view text, std::size_t base, token_list& out) const = 0;
 
     /// The token as it is shown for the part of a text that it stands for.

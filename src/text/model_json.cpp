@@ -9,9 +9,7 @@
 #include "text/wordpiece.hpp"
 
 namespace modelpool::text {
-namespace {
 
-// `{"token": id, …}`
 vocabulary read_vocabulary(const json_value& from)
 {
     vocabulary::builder made;
@@ -27,6 +25,8 @@ vocabulary read_vocabulary(const json_value& from)
     }
     return made.finish();
 }
+
+namespace {
 
 // Files from before 2021 do not name the type: the fields tell.
 std::string_view model_type(const json_value& from)
@@ -72,29 +72,6 @@ std::pair<std::string_view, std::string_view> read_merge(simdjson::dom::element 
     return {left, right};
 }
 
-// Adds the merge of two tokens of `words`; the second loses the prefix that marks it as a continuation.
-void add_merge(
-    std::pair<std::string_view, std::string_view> sides,
-    std::size_t n_prefix_bytes,
-    const vocabulary& words,
-    std::pair<bpe::merge_table&, std::uint32_t> to)
-{
-    const auto need = [&words](std::string_view token) {
-        const std::optional<token_id> id = words.id_of(token);
-        if (!id)
-            throw std::invalid_argument{
-                "needs the token " + support::in_quotes(token) + ", which the vocabulary lacks"};
-        return *id;
-    };
-    const auto [left, right] = sides;
-    if (right.size() < n_prefix_bytes)
-        throw std::invalid_argument{"has a second token shorter than the continuing prefix"};
-    const std::string whole = std::string{left}.append(right.substr(n_prefix_bytes));
-    const token_id left_id = need(left);
-    const token_id right_id = need(right);
-    to.first.set(left_id, right_id, {to.second, need(whole)});
-}
-
 bpe::merge_table
 read_merges(const json_value& from, const vocabulary& words, std::size_t n_prefix_bytes)
 {
@@ -110,7 +87,7 @@ read_merges(const json_value& from, const vocabulary& words, std::size_t n_prefi
         std::string_view line;
         const bool is_header = each.get(line) == simdjson::SUCCESS && line.starts_with("#version");
         try {
-            if (!is_header) add_merge(read_merge(each), n_prefix_bytes, words, {merges, rank++});
+            if (!is_header) merges.add(words, read_merge(each), n_prefix_bytes, rank++);
         } catch (const std::invalid_argument& reason) {
             from.item(each, index).fail(reason.what());
         }

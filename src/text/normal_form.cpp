@@ -44,7 +44,8 @@ std::vector<part> decomposed(const std::vector<sourced_char>& chars, bool compat
     return parts;
 }
 
-// Joins what composes, from left to right. A composed character drops the old ones of all its parts but one.
+// Joins what composes, from left to right. A composed character drops the old ones of all its parts
+// but one.
 std::vector<part> composed(const std::vector<part>& parts)
 {
     std::vector<part> result;

@@ -13,8 +13,8 @@ struct sourced_char {
     source_range from;
 };
 
-/// A character of a new text and how it comes from the old one: 0 replaces the next old character, -n replaces it
-/// and drops the n after it, 1 is put in after what was taken last.
+/// A character of a new text and how it comes from the old one: 0 replaces the next old character,
+/// -n replaces it and drops the n after it, 1 is put in after what was taken last.
 struct changed_char {
     char32_t code_point;
     int change;

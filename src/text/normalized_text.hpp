@@ -14,8 +14,8 @@ struct source_range {
     std::uint32_t end;
 };
 
-/// Text on its way through the normalizers: its bytes (valid UTF-8) and, where offsets are wanted, the source of
-/// each byte. Sources never run backwards.
+/// Text on its way through the normalizers: its bytes (valid UTF-8) and, where offsets are wanted,
+/// the source of each byte. Sources never run backwards.
 class normalized_text {
 public:
     /// An empty text; `tracked` says whether sources are kept.
@@ -67,7 +67,8 @@ private:
     bool tracked_{false};
 };
 
-/// A part of a normalized text that the model tokenizes on its own, or that is one added token already.
+/// A part of a normalized text that the model tokenizes on its own, or that is one added token
+/// already.
 struct piece {
     static constexpr std::int32_t no_token = -1;
 
@@ -76,8 +77,8 @@ struct piece {
     std::int32_t token{no_token};
 };
 
-/// What one stretch of text goes through: a text, its pieces, and room for the next state of both. A step reads
-/// `text` and `pieces`, writes the spare ones, and swaps them in.
+/// What one stretch of text goes through: a text, its pieces, and room for the next state of both.
+/// A step reads `text` and `pieces`, writes the spare ones, and swaps them in.
 struct workspace {
     normalized_text text;
     normalized_text spare_text;
@@ -86,8 +87,8 @@ struct workspace {
     /// Where in the whole the stretch begins.
     std::uint32_t base{0};
 
-    /// Where the character at byte `at` comes from. A guess where sources are not tracked: a pre-tokenizer that
-    /// needs to know says so.
+    /// Where the character at byte `at` comes from. A guess where sources are not tracked: a
+    /// pre-tokenizer that needs to know says so.
     std::uint32_t source_begin(std::size_t at) const
     {
         return text.tracked() ? text.source(at).begin : base + static_cast<std::uint32_t>(at);

@@ -53,7 +53,8 @@ private:
     char_set marks_;
 };
 
-/// Nmt: drops control characters and makes some others a space, as the normal form of that name does.
+/// Nmt: drops control characters and makes some others a space, as the normal form of that name
+/// does.
 class nmt_normalizer final : public normalizer {
 public:
     void apply(workspace& work) const override;

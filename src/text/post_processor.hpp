@@ -8,9 +8,9 @@
 
 namespace modelpool::text {
 
-/// The step that completes a text's own tokens: narrows their offsets and puts special tokens around them. All
-/// post-processors of the reference come down to this: narrowing leaves special tokens alone, so its place
-/// among the steps does not matter, and only one step may add tokens.
+/// The step that completes a text's own tokens: narrows their offsets and puts special tokens
+/// around them. All post-processors of the reference come down to this: narrowing leaves special
+/// tokens alone, so its place among the steps does not matter, and only one step may add tokens.
 class post_processor {
 public:
     /// A special token, or all tokens of the text.
@@ -23,8 +23,9 @@ public:
     /// Does nothing.
     post_processor() = default;
 
-    /// Narrows offsets to leave out the white space at both ends of a token. With `add_prefix_space`, one leading
-    /// space of the first token is taken for one that was put there, and stays.
+    /// Narrows offsets to leave out the white space at both ends of a token. With
+    /// `add_prefix_space`, one leading space of the first token is taken for one that was put
+    /// there, and stays.
     void add_trimming(bool add_prefix_space) { trimmings_.push_back({add_prefix_space}); }
 
     bool has_template() const noexcept { return has_template_; }

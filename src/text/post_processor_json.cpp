@@ -14,7 +14,8 @@ constexpr int max_depth = 64;
 
 const part whole_text{true, 0, {}};
 
-// One `{"SpecialToken": {"id": "[CLS]", …}}` of a template: the tokens that `special_tokens` has for it.
+// One `{"SpecialToken": {"id": "[CLS]", …}}` of a template: the tokens that `special_tokens` has
+// for it.
 void add_special_parts(const json_value& from, const json_value& specials, std::vector<part>& parts)
 {
     const std::string_view name = from.need("id").string();

@@ -14,8 +14,8 @@ public:
     pre_tokenizer& operator=(pre_tokenizer&&) = delete;
     virtual ~pre_tokenizer() = default;
 
-    /// Cuts the pieces of `work` further, and may rewrite their text. Pieces that are tokens already stay as they
-    /// are; no piece is left empty.
+    /// Cuts the pieces of `work` further, and may rewrite their text. Pieces that are tokens
+    /// already stay as they are; no piece is left empty.
     virtual void apply(workspace& work) const = 0;
 
     /// Whether the cuts depend on where in the whole text a piece begins.

@@ -46,7 +46,8 @@ private:
     delimiter behavior_;
 };
 
-/// Whitespace: runs of word characters, and runs of what is neither that nor white space; white space goes.
+/// Whitespace: runs of word characters, and runs of what is neither that nor white space; white
+/// space goes.
 class word_splitter final : public pre_tokenizer {
 public:
     word_splitter();
@@ -70,7 +71,8 @@ private:
     delimiter behavior_;
 };
 
-/// ByteLevel: writes every byte as a letter of the byte-level alphabet, after cutting with a pattern where asked.
+/// ByteLevel: writes every byte as a letter of the byte-level alphabet, after cutting with a
+/// pattern where asked.
 class byte_level_pre_tokenizer final : public pre_tokenizer {
 public:
     byte_level_pre_tokenizer(bool add_prefix_space, bool use_regex);

@@ -6,7 +6,8 @@
 #include <unicode/utext.h>
 
 #include <algorithm>
-#include <stdexcept>
+#include <optional>
+#include <vector>
 
 #include "text/normal_form.hpp"
 #include "text/utf8.hpp"
@@ -26,38 +27,10 @@ void check(UErrorCode status)
             std::string{"ICU cannot find the boundaries of characters: "} + u_errorName(status)};
 }
 
-std::uint32_t read_u32(std::string_view bytes, std::size_t at)
-{
-    std::uint32_t value = 0;
-    for (std::size_t i = 4; i-- > 0;)
-        value = (value << 8U) | static_cast<unsigned char>(bytes[at + i]);
-    return value;
-}
-
-// The fields of a unit of the double array.
-bool has_leaf(std::uint32_t unit)
-{
-    return ((unit >> 8U) & 1U) != 0;
-}
-
-std::uint32_t label(std::uint32_t unit)
-{
-    return unit & ((1U << 31U) | 0xFFU);
-}
-
-std::uint32_t offset(std::uint32_t unit)
-{
-    return (unit >> 10U) << ((unit & (1U << 9U)) >> 6U);
-}
-
-std::uint32_t leaf_value(std::uint32_t unit)
-{
-    return unit & 0x7FFFFFFFU;
-}
-
 }  // namespace
 
-// Where user-perceived characters end. ICU's iterators are not for several threads: each call has a copy.
+// Where user-perceived characters end. ICU's iterators are not for several threads: each call has a
+// copy.
 class precompiled_normalizer::boundaries {
 public:
     boundaries()
@@ -90,44 +63,11 @@ private:
 };
 
 precompiled_normalizer::precompiled_normalizer(std::string_view charsmap)
-    : boundaries_{std::make_unique<const boundaries>()}
-{
-    if (charsmap.size() < 4) throw std::invalid_argument{"has fewer than 4 bytes"};
-    const std::size_t n_units = read_u32(charsmap, 0) / 4;
-    if (n_units == 0 || n_units > (charsmap.size() - 4) / 4)
-        throw std::invalid_argument{
-            "promises an array of " + std::to_string(n_units) + " units in " +
-            std::to_string(charsmap.size()) + " bytes"};
-    units_.reserve(n_units);
-    for (std::size_t i = 0; i < n_units; ++i)
-        units_.push_back(read_u32(charsmap, 4 + 4 * i));
-    texts_ = charsmap.substr(4 + 4 * n_units);
-    if (find_bad_utf8(texts_) != std::string_view::npos)
-        throw std::invalid_argument{"has texts that are not valid UTF-8"};
-}
+    : map_{charsmap}
+    , boundaries_{std::make_unique<const boundaries>()}
+{}
 
 precompiled_normalizer::~precompiled_normalizer() = default;
-
-std::optional<std::string_view> precompiled_normalizer::find(std::string_view text) const
-{
-    std::size_t at = offset(units_[0]);
-    for (const char byte : text) {
-        const auto value = static_cast<unsigned char>(byte);
-        if (value == 0) return std::nullopt;
-        at ^= value;
-        if (at >= units_.size() || label(units_[at]) != value) return std::nullopt;
-        const std::uint32_t unit = units_[at];
-        at ^= offset(unit);
-        if (!has_leaf(unit)) continue;
-        if (at >= units_.size()) return std::nullopt;
-        const std::size_t begin = leaf_value(units_[at]);
-        if (begin > texts_.size() || (begin < texts_.size() && is_utf8_tail(texts_[begin])))
-            return std::nullopt;
-        const std::string_view rest = std::string_view{texts_}.substr(begin);
-        return rest.substr(0, rest.find('\0'));
-    }
-    return std::nullopt;
-}
 
 // The new text of one call: with sources, as changes to the old characters; without, as it comes.
 class precompiled_normalizer::rewriting {
@@ -146,8 +86,9 @@ public:
             changes_.push_back({utf8_at(part, 0).code_point, 0});
     }
 
-    // Characters that are more come after the last old one; old ones that are more are dropped after the last
-    // new one, or, where there is none at all, counted to what follows, as the reference does.
+    // Characters that are more come after the last old one; old ones that are more are dropped
+    // after the last new one, or, where there is none at all, counted to what follows, as the
+    // reference does.
     void replace(std::string_view part, std::string_view with)
     {
         is_changed_ = true;
@@ -187,7 +128,7 @@ void precompiled_normalizer::apply(workspace& work) const
     if (text.empty()) return;
     rewriting made{work};
     const auto rewrite = [&](std::string_view part) {
-        const std::optional<std::string_view> found = find(part);
+        const std::optional<std::string_view> found = map_.find_shortest(part);
         if (found) made.replace(part, *found);
         return found.has_value();
     };

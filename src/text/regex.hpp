@@ -15,8 +15,8 @@ struct found_range {
     bool is_match;
 };
 
-/// A compiled pattern, in the syntax that tokenizer files have: Oniguruma's, which is translated. Immutable and
-/// thread-safe.
+/// A compiled pattern, in the syntax that tokenizer files have: Oniguruma's, which is translated.
+/// Immutable and thread-safe.
 class regex {
 public:
     /// Errors: std::invalid_argument, with what is wrong with the pattern or not supported of it.
@@ -24,8 +24,8 @@ public:
     /// A pattern that matches exactly `text`.
     static regex from_literal(std::string_view text);
 
-    /// All matches from left to right and what lies between them: together they cover `text`, which must be valid
-    /// UTF-8. Errors: text_errc::unsupported where a match takes too many steps.
+    /// All matches from left to right and what lies between them: together they cover `text`, which
+    /// must be valid UTF-8. Errors: text_errc::unsupported where a match takes too many steps.
     void find_all(std::string_view text, std::vector<found_range>& out) const;
 
 private:

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <array>
 #include <stdexcept>
+#include <string>
+#include <vector>
 
 #include "text/new_characters.hpp"
 #include "text/regex.hpp"
@@ -8,9 +10,12 @@
 namespace modelpool::text {
 namespace {
 
-// What Oniguruma takes for white space, as the inside of a class; PCRE2's own `\s` has U+180E too. Its `\w` has no
-// marks and other numbers, so that is spelt out as well.
+// What Oniguruma takes for white space, as the inside of a class; PCRE2's own `\s` has U+180E too.
+// Its `\w` has no marks and other numbers, so that is spelt out as well.
 constexpr std::string_view space_class = "\\x{9}-\\x{d}\\x{85}\\p{Z}";
+
+// Outside a class Oniguruma's `\w` has these too.
+constexpr std::string_view latin_numbers = "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}";
 
 constexpr std::array<std::string_view, 37> categories{
     "L",  "Lu", "Ll", "Lt", "Lm", "Lo", "M",  "Mn", "Mc", "Me", "N",  "Nd", "Nl",
@@ -19,6 +24,9 @@ constexpr std::array<std::string_view, 37> categories{
 
 // The ideographs among the new characters.
 constexpr std::string_view new_han = "\\x{2B739}\\x{2EBF0}-\\x{2EE5D}\\x{31350}-\\x{323AF}";
+
+// Patterns that nest classes deeper are none that a tokenizer has; the reader recurses.
+constexpr int max_class_depth = 32;
 
 std::string hex(char32_t code_point)
 {
@@ -44,13 +52,41 @@ std::string new_members(std::string_view category)
 std::string word_class()
 {
     std::string members;
-    for (const std::string_view category : {"L", "M", "Nd", "Pc"})
+    for (const std::string_view category : {"L", "M", "Nd", "Nl", "Pc"})
         members.append("\\p{").append(category).append("}").append(new_members(category));
-    return members;
+    // Letters in circles and squares are symbols, but alphabetic.
+    return members +
+           "\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}";
 }
 
-// Walks a pattern and writes it anew. What both syntaxes read alike is copied; what they read differently is
-// rewritten; what is not known to be one of the two is refused.
+// A set of characters in the making: what can stand inside one class of PCRE2, and expressions for
+// more characters that can not. PCRE2 has no classes in classes and no intersections, so those
+// become alternatives and look-aheads.
+struct char_class {
+    std::string members;
+    std::vector<std::string> others;
+
+    std::string matching() const
+    {
+        if (others.empty()) return "[" + members + "]";
+        if (members.empty() && others.size() == 1) return others.front();
+        std::string text = "(?:";
+        if (!members.empty()) text += "[" + members + "]|";
+        for (std::size_t i = 0; i < others.size(); ++i)
+            text.append(i > 0 ? "|" : "").append(others[i]);
+        return text + ")";
+    }
+
+    std::string not_matching() const
+    {
+        return others.empty() ? "[^" + members + "]" : "(?:(?!" + matching() + ")(?s:.))";
+    }
+
+    bool empty() const { return members.empty() && others.empty(); }
+};
+
+// Walks a pattern and writes it anew. What both syntaxes read alike is copied; what they read
+// differently is rewritten; what is not known to be one of the two is refused.
 class translator {
 public:
     explicit translator(std::string_view pattern)
@@ -62,11 +98,14 @@ public:
         while (at_ < pattern_.size()) {
             switch (pattern_[at_]) {
             case '\\':
-                copy_escape(false);
+                copy_escape(nullptr);
                 break;
-            case '[':
-                copy_class();
+            case '[': {
+                ++at_;
+                const char_class all = read_class(0);
+                out_ += all.matching();
                 break;
+            }
             case '(':
                 copy_group();
                 break;
@@ -86,26 +125,31 @@ private:
 
     bool follows(std::string_view text) const { return pattern_.substr(at_).starts_with(text); }
 
-    void copy(std::size_t n)
+    void copy(std::size_t n, char_class* in = nullptr)
     {
-        out_.append(pattern_.substr(at_, n));
+        (in == nullptr ? out_ : in->members).append(pattern_.substr(at_, n));
         at_ += n;
     }
 
-    void put_set(std::string_view members, bool negated, bool in_class)
+    // A set that an escape stands for, into the class that it stands in, if any.
+    void put_set(std::string_view members, bool negated, char_class* in)
     {
-        at_ += 2;
-        if (in_class && negated) {
-            at_ -= 2;
-            refuse("a negated shorthand in a class");
-        }
-        if (in_class)
-            out_.append(members);
+        const std::string complement = std::string{"[^"}.append(members).append("]");
+        if (in == nullptr)
+            out_ += negated ? complement : std::string{"["}.append(members).append("]");
+        else if (negated)
+            in->others.push_back(complement);
         else
-            out_.append(negated ? "[^" : "[").append(members).append("]");
+            in->members += members;
     }
 
-    void copy_escape(bool in_class)
+    void put_shorthand(std::string_view members, bool negated, char_class* in)
+    {
+        put_set(members, negated, in);
+        at_ += 2;
+    }
+
+    void copy_escape(char_class* in)
     {
         if (at_ + 1 >= pattern_.size())
             throw std::invalid_argument{"the pattern ends in a backslash"};
@@ -113,36 +157,36 @@ private:
         constexpr std::string_view same = "nrtfex";
         constexpr std::string_view same_outside = "AzZ";
         const bool is_same = same.find(what) != std::string_view::npos ||
-                             (!in_class && same_outside.find(what) != std::string_view::npos);
+                             (in == nullptr && same_outside.find(what) != std::string_view::npos);
         const bool is_letter = (what >= 'a' && what <= 'z') || (what >= 'A' && what <= 'Z');
         const bool is_digit = what >= '0' && what <= '9';
         if (what == 's' || what == 'S')
-            put_set(space_class, what == 'S', in_class);
+            put_shorthand(space_class, what == 'S', in);
         else if (what == 'w' || what == 'W')
-            put_set(word_class(), what == 'W', in_class);
+            put_shorthand(word_class().append(in == nullptr ? latin_numbers : ""), what == 'W', in);
         else if (what == 'd' || what == 'D')
-            put_set("\\p{Nd}" + new_members("Nd"), what == 'D', in_class);
+            put_shorthand("\\p{Nd}" + new_members("Nd"), what == 'D', in);
         else if (what == 'p' || what == 'P')
-            copy_property(in_class);
+            copy_property(in);
         else if (what == 'u')
-            copy_code_point();
+            copy_code_point(in);
         else if (!is_same && (is_letter || is_digit || static_cast<unsigned char>(what) >= 0x80))
             refuse(
                 std::string{"the escape \\"} + (is_letter || is_digit ? std::string(1, what) : ""));
         else
-            copy(2);
+            copy(2, in);
     }
 
-    void copy_code_point()
+    void copy_code_point(char_class* in)
     {
         const std::string_view digits = pattern_.substr(at_ + 2, 4);
         if (digits.size() != 4 || digits.find_first_not_of("0123456789abcdefABCDEF") != digits.npos)
             refuse("\\u without four hexadecimal digits");
-        out_.append("\\x{").append(digits).append("}");
+        (in == nullptr ? out_ : in->members).append("\\x{").append(digits).append("}");
         at_ += 6;
     }
 
-    void copy_property(bool in_class)
+    void copy_property(char_class* in)
     {
         const std::size_t end = pattern_.find('}', at_);
         if (!pattern_.substr(at_ + 2).starts_with("{") || end == std::string_view::npos)
@@ -165,31 +209,71 @@ private:
         const std::string added = name == "Han" ? std::string{new_han}
                                   : is_category ? new_members(name)
                                                 : std::string{};
-        if (!in_class)
-            out_.append(negated ? "[^" : "[").append(known).append(added).append("]");
-        else if (!negated)
-            out_.append(known).append(added);
-        else
-            refuse("a negated property in a class");
+        put_set(known + added, negated, in);
         at_ = end + 1;
     }
 
-    void copy_class()
+    // Reads a class from behind its bracket up to and with the one that closes it.
+    char_class read_class(int depth)
     {
-        copy(1);
-        if (follows("^")) copy(1);
+        if (depth > max_class_depth) refuse("a class nested this deep");
+        const bool negated = follows("^");
+        if (negated) ++at_;
         if (follows("]")) refuse("an empty class");
+        std::vector<char_class> parts(1);  // of an intersection
         while (at_ < pattern_.size() && pattern_[at_] != ']') {
-            if (follows("[")) refuse("a class in a class");
-            if (follows("&&")) refuse("an intersection of classes");
-            if (pattern_[at_] == '\\')
-                copy_escape(true);
-            else
-                copy(1);
+            if (follows("[:")) refuse("a POSIX bracket");
+            if (follows("[")) {
+                ++at_;
+                add_class(read_class(depth + 1), parts.back());
+            } else if (follows("&&")) {
+                at_ += 2;
+                if (parts.back().empty()) refuse("an empty side of an intersection");
+                parts.emplace_back();
+            } else if (pattern_[at_] == '\\') {
+                copy_escape(&parts.back());
+            } else {
+                // First in a class of PCRE2 these have a meaning of their own.
+                const bool is_first = parts.back().members.empty();
+                if (is_first &&
+                    std::string_view{"^.:="}.find(pattern_[at_]) != std::string_view::npos)
+                    parts.back().members = "\\";
+                copy(1, &parts.back());
+            }
         }
         if (at_ >= pattern_.size())
             throw std::invalid_argument{"a class lacks its closing bracket"};
-        copy(1);
+        if (parts.back().empty()) refuse("an empty side of an intersection");
+        ++at_;
+        return combined(parts, negated);
+    }
+
+    static void add_class(const char_class& inner, char_class& to)
+    {
+        // Side by side, a hyphen at an end would make a range.
+        const bool joins = inner.members.starts_with('-') || inner.members.ends_with('-') ||
+                           to.members.ends_with('-');
+        if (joins && !inner.members.empty())
+            to.others.push_back("[" + inner.members + "]");
+        else
+            to.members += inner.members;
+        to.others.insert(to.others.end(), inner.others.begin(), inner.others.end());
+    }
+
+    static char_class combined(const std::vector<char_class>& parts, bool negated)
+    {
+        if (parts.size() == 1 && !negated) return parts.front();
+        char_class made;
+        std::string all;
+        for (std::size_t i = 0; i + 1 < parts.size(); ++i)
+            all.append("(?=").append(parts[i].matching()).append(")");
+        if (parts.size() == 1)
+            made.others.push_back(parts.front().not_matching());
+        else if (negated)
+            made.others.push_back("(?:(?!" + all + parts.back().matching() + ")(?s:.))");
+        else
+            made.others.push_back("(?:" + all + parts.back().matching() + ")");
+        return made;
     }
 
     void copy_group()

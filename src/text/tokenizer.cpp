@@ -4,14 +4,13 @@
 #include <algorithm>
 #include <limits>
 
-#include "support/json.hpp"
 #include "text/tokenizer_parts.hpp"
 #include "text/utf8.hpp"
+#include "text/vocabulary_files.hpp"
 
 namespace modelpool::text {
 namespace {
 
-constexpr std::size_t max_file_bytes = std::size_t{256} << 20U;
 // Positions are counted in 32 bits, and normal forms make text longer.
 constexpr std::size_t max_text_bytes = std::size_t{256} << 20U;
 
@@ -182,16 +181,17 @@ tokenizer::tokenizer(std::shared_ptr<const impl> self)
 
 tokenizer tokenizer::from_json(std::string_view json, const std::string& name)
 {
-    return tokenizer{std::make_shared<const impl>(parse_tokenizer_json(json, name))};
+    return tokenizer_maker::make(parse_tokenizer_json(json, name));
 }
 
 tokenizer tokenizer::blocking_load(const std::filesystem::path& path)
 {
-    std::error_code ignored;
-    const std::filesystem::path file =
-        std::filesystem::is_directory(path, ignored) ? path / "tokenizer.json" : path;
-    const std::string json = support::blocking_read_file(file, text_errc::bad_file, max_file_bytes);
-    return from_json(json, file.string());
+    return tokenizer_maker::make(blocking_read_tokenizer(path));
+}
+
+tokenizer tokenizer_maker::make(tokenizer_parts parts)
+{
+    return tokenizer{std::make_shared<const tokenizer::impl>(std::move(parts))};
 }
 
 encoding tokenizer::encode(std::string_view text, const encode_options& options) const

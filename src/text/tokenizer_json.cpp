@@ -9,8 +9,8 @@
 namespace modelpool::text {
 namespace {
 
-// The ids are not read from the file: as in the reference, a token that the model has keeps its id, and the
-// others are counted on from the size of the model's vocabulary.
+// The ids are not read from the file: as in the reference, a token that the model has keeps its id,
+// and the others are counted on from the size of the model's vocabulary.
 std::vector<added_token> read_added_tokens(const json_value& from, const model& vocab)
 {
     std::vector<added_token> tokens;

@@ -13,7 +13,8 @@
 
 namespace modelpool::text {
 
-/// The steps of a tokenizer. A pointer is null where the tokenizer has no such step; the model is always there.
+/// The steps of a tokenizer. A pointer is null where the tokenizer has no such step; the model is
+/// always there.
 struct tokenizer_parts {
     added_tokens added;
     std::unique_ptr<const normalizer> normal_form;
@@ -23,7 +24,14 @@ struct tokenizer_parts {
     std::unique_ptr<const decoder> back;
 };
 
-/// Reads a tokenizer.json; `name` goes into messages. Errors: text_errc::bad_file, text_errc::unsupported.
+/// Makes a tokenizer of its steps.
+class tokenizer_maker {
+public:
+    static tokenizer make(tokenizer_parts parts);
+};
+
+/// Reads a tokenizer.json; `name` goes into messages. Errors: text_errc::bad_file,
+/// text_errc::unsupported.
 tokenizer_parts parse_tokenizer_json(std::string_view json, const std::string& name);
 
 }  // namespace modelpool::text

@@ -12,8 +12,8 @@
 
 namespace modelpool::text {
 
-/// Unigram: of all ways to cover a text with tokens, takes the one with the highest sum of scores; neighbouring
-/// characters that no token covers become one unknown token.
+/// Unigram: of all ways to cover a text with tokens, takes the one with the highest sum of scores;
+/// neighbouring characters that no token covers become one unknown token.
 class unigram final : public model {
 public:
     struct entry {

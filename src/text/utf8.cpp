@@ -5,8 +5,8 @@
 namespace modelpool::text {
 namespace {
 
-// The shape of the sequence that starts at `at`: how many of its bytes are well formed, and whether that is a
-// whole character. Well-formed as in table 3-7 of the Unicode standard.
+// The shape of the sequence that starts at `at`: how many of its bytes are well formed, and whether
+// that is a whole character. Well-formed as in table 3-7 of the Unicode standard.
 struct prefix {
     std::size_t n_bytes;
     bool whole;

@@ -41,8 +41,8 @@ inline utf8_char utf8_at(std::string_view text, std::size_t at) noexcept
         4};
 }
 
-/// The character that ends before byte `end`, which must be positive and the start of a character or the
-/// end of the text.
+/// The character that ends before byte `end`, which must be positive and the start of a character
+/// or the end of the text.
 inline utf8_char utf8_before(std::string_view text, std::size_t end) noexcept
 {
     std::size_t begin = end - 1;
@@ -60,8 +60,8 @@ std::size_t count_utf8(std::string_view text) noexcept;
 /// The offset of the first byte that is not part of valid UTF-8; npos where there is none.
 std::size_t find_bad_utf8(std::string_view text) noexcept;
 
-/// `bytes` with each maximal piece of an ill-formed sequence replaced by U+FFFD, as the Unicode standard
-/// recommends (section 3.9, "substitution of maximal subparts").
+/// `bytes` with each maximal piece of an ill-formed sequence replaced by U+FFFD, as the Unicode
+/// standard recommends (section 3.9, "substitution of maximal subparts").
 std::string to_valid_utf8(std::string_view bytes);
 
 }  // namespace modelpool::text

@@ -11,7 +11,8 @@
 
 namespace modelpool::text {
 
-/// Tokens and their ids, both ways. Tokens lie in one block of memory, and looking one up allocates nothing.
+/// Tokens and their ids, both ways. Tokens lie in one block of memory, and looking one up allocates
+/// nothing.
 class vocabulary {
 public:
     class builder;
@@ -63,7 +64,8 @@ private:
 
 class vocabulary::builder {
 public:
-    /// Adds a token, or gives one that is there another id. The bytes of all tokens must stay below 4 GiB.
+    /// Adds a token, or gives one that is there another id. The bytes of all tokens must stay below
+    /// 4 GiB.
     void set(std::string_view token, token_id id);
     vocabulary finish();
 

@@ -8,8 +8,8 @@
 
 namespace modelpool::text {
 
-/// WordPiece: takes the longest token that a word starts with, then the longest continuation, and so on; a word
-/// that cannot be covered, or is too long, is one unknown token.
+/// WordPiece: takes the longest token that a word starts with, then the longest continuation, and
+/// so on; a word that cannot be covered, or is too long, is one unknown token.
 class wordpiece final : public model {
 public:
     class options {

@@ -188,8 +188,11 @@ TEST_CASE("tokenizer: a malformed part is named, with what is wrong with it", "[
 TEST_CASE("tokenizer: a pattern that cannot be used is refused with its place", "[text]")
 {
     const std::vector<std::pair<std::string, std::string>> patterns{
-        {"[a[bc]]", "a class in a class at byte 2"},
-        {"[a&&b]", "an intersection"},
+        {"[a&&]", "an empty side of an intersection"},
+        {"[&&a]", "an empty side of an intersection"},
+        {"[a[b]", "lacks its closing bracket"},
+        {"[[:alpha:]]", "a POSIX bracket"},
+        {std::string(64, '[') + "a" + std::string(64, ']'), "a class nested this deep"},
         {"(a", "parenthes"},
         {"\\\\h", "the escape \\h"},
         {"\\\\pL", "a property without braces"},

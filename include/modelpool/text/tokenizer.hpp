@@ -19,8 +19,8 @@ using token_id = std::int32_t;
 struct encoding {
     std::vector<token_id> ids;
     std::vector<std::string> tokens;  ///< empty unless asked for
-    /// Where each token lies in the text, as [begin, end) in code points; [0, 0) for special tokens. Empty
-    /// unless asked for.
+    /// Where each token lies in the text, as [begin, end) in code points; [0, 0) for special
+    /// tokens. Empty unless asked for.
     std::vector<std::pair<std::uint32_t, std::uint32_t>> offsets;
     bool truncated{false};
 };
@@ -44,9 +44,9 @@ public:
     }
     bool with_offsets() const noexcept { return with_offsets_; }
 
-    /// The most tokens wanted, special ones included; what lies beyond is cut from the right. 0: no limit.
-    /// Special tokens are never cut: where the limit is below their number, they are all that is left.
-    /// The truncation and padding written in a tokenizer.json are never applied.
+    /// The most tokens wanted, special ones included; what lies beyond is cut from the right. 0: no
+    /// limit. Special tokens are never cut: where the limit is below their number, they are all
+    /// that is left. The truncation and padding written in a tokenizer.json are never applied.
     encode_options& max_tokens(std::size_t value)
     {
         max_tokens_ = value;
@@ -60,14 +60,17 @@ private:
     bool with_offsets_{false};
 };
 
-/// Text to tokens and back, exactly as the checkpoint's reference tokenizer does. Immutable after load and
-/// thread-safe; a cheap value (copies share one vocabulary).
+/// Text to tokens and back, exactly as the checkpoint's reference tokenizer does. Immutable after
+/// load and thread-safe; a cheap value (copies share one vocabulary).
 class tokenizer {
 public:
-    /// Reads the tokenizer of a checkpoint: `path` is a folder that holds tokenizer.json, or that file.
-    /// Blocks on the file.
-    /// Errors: text_errc::bad_file (missing, not JSON, a field missing or out of range),
-    /// text_errc::unsupported (a component by its name).
+    /// Reads the tokenizer of a checkpoint: `path` is a folder that holds tokenizer.json, or else a
+    /// SentencePiece model (tokenizer.model, spiece.model), tiktoken's ranks (tiktoken.model),
+    /// vocab.json with merges.txt, or vocab.txt; or one of these files. Except for tokenizer.json,
+    /// tokenizer_config.json beside the file says how text is treated, by the class of the
+    /// reference implementation. Blocks on the files.
+    /// Errors: text_errc::bad_file (missing, malformed, a field missing or out of range),
+    /// text_errc::unsupported (a component or a class by its name).
     static tokenizer blocking_load(const std::filesystem::path& path);
 
     /// Reads a tokenizer.json already in memory; `name` goes into error messages. Errors: as above.
@@ -75,13 +78,14 @@ public:
 
     /// The tokens of a text of at most 256 MiB.
     /// Errors: text_errc::not_utf8, with the offset of the first bad byte; text_errc::too_long;
-    /// text_errc::unsupported where the tokenizer's pattern takes too many steps; text_errc::bad_file where
-    /// the tokenizer has no token for a part of the text, and no unknown token either.
+    /// text_errc::unsupported where the tokenizer's pattern takes too many steps;
+    /// text_errc::bad_file where the tokenizer has no token for a part of the text, and no unknown
+    /// token either.
     encoding encode(std::string_view text, const encode_options& options) const;
     encoding encode(std::string_view text) const { return encode(text, encode_options{}); }
 
-    /// The text of `ids`; special tokens are left out when `skip_special` says so. An id below vocab_size()
-    /// that no token has stands for nothing.
+    /// The text of `ids`; special tokens are left out when `skip_special` says so. An id below
+    /// vocab_size() that no token has stands for nothing.
     /// Errors: text_errc::bad_id, for one outside [0, vocab_size()).
     std::string decode(std::span<const token_id> ids, bool skip_special) const;
 
@@ -93,6 +97,7 @@ public:
     std::size_t n_special_added() const noexcept;
 
 private:
+    friend class tokenizer_maker;
     class impl;
     explicit tokenizer(std::shared_ptr<const impl> self);
     std::shared_ptr<const impl> self_;
