@@ -7,8 +7,8 @@
 
 namespace modelpool::cli {
 
-// CLI11 2.1 takes "[MASK]" for a list of its own and "--prompt=" for an option whose value is the next argument.
-// Both are texts that users have.
+// CLI11 2.1 takes "[MASK]" for a list of its own and "--prompt=" for an option whose value is the
+// next argument. Both are texts that users have.
 
 /// The arguments in a form that CLI11 leaves alone; `restore_values` undoes it.
 std::vector<std::string> guard_values(const std::vector<std::string>& arguments);

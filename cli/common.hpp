@@ -50,8 +50,8 @@ struct settings {
     bool json_lines{false};
 };
 
-/// Reads "512MiB", "8G", "1000000". K, M and G are powers of 1024, with or without "iB"; KB, MB and GB are powers
-/// of 1000. Errors: usage_error.
+/// Reads "512MiB", "8G", "1000000". K, M and G are powers of 1024, with or without "iB"; KB, MB and
+/// GB are powers of 1000. Errors: usage_error.
 std::uint64_t parse_bytes(std::string_view text);
 
 /// What the commands share while the program runs.

@@ -23,7 +23,8 @@
 namespace modelpool::cli {
 namespace {
 
-// Texts of one request: enough for full batches, few enough for rows to come while the next ones are computed.
+// Texts of one request: enough for full batches, few enough for rows to come while the next ones
+// are computed.
 constexpr std::size_t piece_texts = 256;
 
 struct embed_arguments {
@@ -69,8 +70,9 @@ embed_options to_options(const embed_arguments& given)
     return options;
 }
 
-// A run over all pieces of the input. Two lanes take turns, so that the workers compute one piece while another one
-// is read or written; rows are written in order, and no lane runs ahead of the other.
+// A run over all pieces of the input. Two lanes take turns, so that the workers compute one piece
+// while another one is read or written; rows are written in order, and no lane runs ahead of the
+// other.
 class embed_run {
 public:
     embed_run(session& where, std::shared_ptr<text_source> texts, embed_options options)
@@ -198,7 +200,8 @@ awaitable<embeddings> embed_run::embed(shared_piece one)
     std::rethrow_exception(problem);
 }
 
-// Throws the error of the first text of the piece that cannot be embedded, with its place in the input.
+// Throws the error of the first text of the piece that cannot be embedded, with its place in the
+// input.
 awaitable<void> embed_run::find_bad_text(shared_piece one)
 {
     for (const input_text& text : one->texts) {

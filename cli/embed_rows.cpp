@@ -47,7 +47,8 @@ std::string_view name_of(embedding_dtype dtype)
     return "unknown";
 }
 
-// {"model","dim","normalized","embeddings","usage"}, all at the end: a run that fails prints no half of it.
+// {"model","dim","normalized","embeddings","usage"}, all at the end: a run that fails prints no
+// half of it.
 class document_sink final : public row_sink {
 public:
     document_sink(output& out, std::string model)

@@ -30,7 +30,8 @@ public:
 /// The sink that the options ask for: one document at the end, or lines as the rows come.
 std::unique_ptr<row_sink> make_row_sink(program& self, const settings& wanted);
 
-/// Counts on standard error how far a long run is, where that is a terminal and standard output is not.
+/// Counts on standard error how far a long run is, where that is a terminal and standard output is
+/// not.
 class progress_line {
 public:
     explicit progress_line(const output& out);

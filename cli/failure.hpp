@@ -1,7 +1,5 @@
 #pragma once
 
-#include <boost/system/error_code.hpp>
-
 #include <exception>
 #include <stdexcept>
 #include <string>
@@ -37,8 +35,5 @@ struct failure {
 };
 
 failure describe(const std::exception_ptr& problem);
-
-/// The stable name of a code: "model.missing_tensor", "text.not_utf8", "invalid_argument", "cancelled".
-std::string code_name(const boost::system::error_code& code);
 
 }  // namespace modelpool::cli

@@ -88,7 +88,8 @@ std::string json_problem(const nlohmann::json::exception& problem)
 
 nlohmann::json parse_json(std::string_view bytes, const std::string& name)
 {
-    // No input of this program nests deeper; nothing else would be needed of a deep document than its refusal.
+    // No input of this program nests deeper; nothing else would be needed of a deep document than
+    // its refusal.
     constexpr int max_depth = 64;
     int depth = 0;
     const auto watch_depth = [&](int, nlohmann::json::parse_event_t event, nlohmann::json&) {

@@ -27,8 +27,9 @@ public:
     text_source& operator=(text_source&&) = delete;
     virtual ~text_source() = default;
 
-    /// The next texts, at most `n_most`; none: the end. Blocks until there is one, and not for more, so that
-    /// a slow pipe's texts come as they are written. Ends early, with what there is, once `stop` asks.
+    /// The next texts, at most `n_most`; none: the end. Blocks until there is one, and not for
+    /// more, so that a slow pipe's texts come as they are written. Ends early, with what there is,
+    /// once `stop` asks.
     /// Errors: usage_error, naming the file and the place.
     virtual std::vector<input_text> blocking_next(std::size_t n_most, const stop_flag& stop) = 0;
 
@@ -36,8 +37,9 @@ public:
     virtual std::string name_of(std::size_t place) const = 0;
 };
 
-/// The texts of a command: `arguments`, or the file `input` where it is given: "-" is standard input, a text a line;
-/// ".json" an array of strings; ".jsonl" objects with "text"; any other file a text a line.
+/// The texts of a command: `arguments`, or the file `input` where it is given: "-" is standard
+/// input, a text a line; ".json" an array of strings; ".jsonl" objects with "text"; any other file
+/// a text a line.
 /// Errors: usage_error where there are both or neither, or the file cannot be read.
 std::unique_ptr<text_source>
 blocking_open_texts(const std::vector<std::string>& arguments, const std::string& input);

@@ -7,9 +7,10 @@
 
 namespace modelpool::cli {
 
-/// SIGINT and SIGTERM, received on a thread of its own. The first one runs the action in force, or, where there is
-/// none, reports and ends the process with status 130 at once; the second one ends it without a word. Made before
-/// any other thread, since it blocks both signals for the threads that follow.
+/// SIGINT and SIGTERM, received on a thread of its own. The first one runs the action in force, or,
+/// where there is none, reports and ends the process with status 130 at once; the second one ends
+/// it without a word. Made before any other thread, since it blocks both signals for the threads
+/// that follow.
 class interrupt {
 public:
     /// `report` runs on the signal thread just before the process ends.

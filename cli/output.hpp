@@ -15,10 +15,12 @@ public:
         : signals_{signals}
     {}
 
-    /// Writes whole lines. A signal is obeyed before and after, never in the middle: throws `interrupted`.
+    /// Writes whole lines. A signal is obeyed before and after, never in the middle: throws
+    /// `interrupted`.
     void write(std::string_view lines);
 
-    /// A JSON document that is written in parts, whole or not at all: a first signal waits for its end.
+    /// A JSON document that is written in parts, whole or not at all: a first signal waits for its
+    /// end.
     class document {
     public:
         explicit document(output& out)
@@ -43,8 +45,8 @@ private:
     bool begun_{false};
 };
 
-/// Reports a failure: one line on standard error, and, where `json` says so and nothing was written yet, the error
-/// document on standard output.
+/// Reports a failure: one line on standard error, and, where `json` says so and nothing was written
+/// yet, the error document on standard output.
 void report(const std::string& what, const failure& problem, bool json, bool output_begun);
 
 /// Text, or one line, on standard error.

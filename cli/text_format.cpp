@@ -13,7 +13,8 @@ std::uint8_t byte_at(std::string_view text, std::size_t index)
     return static_cast<std::uint8_t>(text[index]);
 }
 
-// Bytes of the well-formed UTF-8 sequence that begins at `at` (Unicode 15, table 3-7); 0 where there is none.
+// Bytes of the well-formed UTF-8 sequence that begins at `at` (Unicode 15, table 3-7); 0 where
+// there is none.
 std::size_t sequence_length(std::string_view text, std::size_t at)
 {
     const std::uint8_t lead = byte_at(text, at);

@@ -8,8 +8,8 @@
 
 namespace modelpool::cli {
 
-/// `text` without what a terminal would obey or a line-based reader would trip over: control characters and
-/// bytes that are not UTF-8 become "\xNN", a backslash stays as it is.
+/// `text` without what a terminal would obey or a line-based reader would trip over: control
+/// characters and bytes that are not UTF-8 become "\xNN", a backslash stays as it is.
 std::string visible(std::string_view text);
 
 /// Appends `text` as a JSON string; bytes that are not UTF-8 become U+FFFD.

@@ -2,8 +2,9 @@
 //
 //     semantic_search MODELS_ROOT SENTENCES_FILE QUESTIONS_FILE
 //
-// MODELS_ROOT holds sentence-transformers/all-MiniLM-L6-v2; both files have a text a line. Prints each question with
-// its three nearest sentences and their cosines, then what each worker did, and the speed of it all.
+// MODELS_ROOT holds sentence-transformers/all-MiniLM-L6-v2; both files have a text a line. Prints
+// each question with its three nearest sentences and their cosines, then what each worker did, and
+// the speed of it all.
 #include <modelpool/hub/directory_fetcher.hpp>
 #include <modelpool/modelpool.hpp>
 #include <modelpool/models.hpp>

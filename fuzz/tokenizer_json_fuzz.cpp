@@ -5,7 +5,8 @@
 #include <cstdint>
 #include <string_view>
 
-// Any bytes as a tokenizer.json: either they make a tokenizer that encodes and decodes, or a typed error.
+// Any bytes as a tokenizer.json: either they make a tokenizer that encodes and decodes, or a typed
+// error.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size)
 {
     const std::string_view json{reinterpret_cast<const char*>(data), size};

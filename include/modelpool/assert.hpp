@@ -14,7 +14,8 @@ namespace modelpool::detail {
 
 }  // namespace modelpool::detail
 
-/// States what must hold whatever the input: a failure is a bug of this library. On in release builds.
+/// States what must hold whatever the input: a failure is a bug of this library. On in release
+/// builds.
 #define MODELPOOL_ASSERT(condition)                                                                \
     ((condition) ? static_cast<void>(0)                                                            \
                  : ::modelpool::detail::assertion_failed(#condition, __FILE__, __LINE__))

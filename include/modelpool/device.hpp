@@ -37,8 +37,9 @@ private:
     int index_{-1};
 };
 
-/// The number format a model computes in. `automatic` leaves it to the family: f32 on a CPU with the
-/// weights kept as stored, the checkpoint's own on CUDA. A family refuses by name what it lacks.
+/// The number format a model computes in. `automatic` leaves it to the family: f32 on a CPU with
+/// the weights kept as stored, the checkpoint's own on CUDA. A family refuses by name what it
+/// lacks.
 enum class dtype { automatic = 1, f32, bf16, f16, int8, q8_0, q4_k };
 
 /// Reads "auto" (or "automatic"), "f32", "bf16", "f16", "int8", "q8_0" or "q4_k".

@@ -10,8 +10,8 @@
 
 namespace modelpool {
 
-/// Errors that belong to no single part. A cancelled operation is not among them: it always fails with
-/// `boost::asio::error::operation_aborted`.
+/// Errors that belong to no single part. A cancelled operation is not among them: it always fails
+/// with `boost::asio::error::operation_aborted`.
 enum class errc {
     timed_out = 1,     ///< a deadline passed before the operation ended
     invalid_argument,  ///< an argument is outside what the function accepts
@@ -38,6 +38,7 @@ enum class registry_errc {
     duplicate_key,     ///< the key or alias is taken, in this or another capability
     wrong_capability,  ///< the key names a model of another capability
     no_pool,           ///< no pool was given for the capability
+    too_many,          ///< as many revisions as the registry keeps are in use
 };
 
 /// Errors of fetchers.
@@ -95,17 +96,23 @@ boost::system::error_code make_error_code(model_errc value) noexcept;
 boost::system::error_code make_error_code(text_errc value) noexcept;
 boost::system::error_condition make_error_condition(condition value) noexcept;
 
-/// What every public function of the library throws: an error code, and a sentence that says what was
-/// being done, with what was expected and what was found.
+/// The stable name of a code, for logs, metrics and scripts: "model.missing_tensor",
+/// "pool.queue_full", "invalid_argument"; "cancelled" for operation_aborted, "system" for codes
+/// that are not the library's.
+std::string_view code_name(const boost::system::error_code& code) noexcept;
+
+/// What every public function of the library throws: an error code, and a sentence that says what
+/// was being done, with what was expected and what was found.
 ///
-/// `what()` is "<context>: <sentence>", or the code's own message where no sentence was given. Copying
-/// never throws away the code. Exceptions of a user's own loader, and `std::bad_alloc`, pass through the
-/// library unchanged and are not of this type.
+/// `what()` is "<context>: <sentence>", or the code's own message where no sentence was given.
+/// Copying never throws away the code. Exceptions of a user's own loader, and `std::bad_alloc`,
+/// pass through the library unchanged and are not of this type.
 class error : public boost::system::system_error {
 public:
     /// An error whose text is the message of `code`.
     explicit error(boost::system::error_code code);
-    /// An error whose text is `sentence`, which should name the file, the key, the expected and the found.
+    /// An error whose text is `sentence`, which should name the file, the key, the expected and the
+    /// found.
     error(boost::system::error_code code, std::string sentence);
 
     const char* what() const noexcept override { return text_.c_str(); }

@@ -1,6 +1,7 @@
 #pragma once
 
-// Everything light: pools, registry, runtime, fetcher interface, timeouts. No libtorch, no curl, no ICU, no JSON.
+// Everything light: pools, registry, runtime, fetcher interface, timeouts. No libtorch, no curl, no
+// ICU, no JSON.
 
 #include <modelpool/async/as_result.hpp>
 #include <modelpool/async/awaitable.hpp>
@@ -25,11 +26,15 @@
 #include <modelpool/hub/snapshot.hpp>
 #include <modelpool/log.hpp>
 #include <modelpool/pool/handle.hpp>
+#include <modelpool/pool/image_stream.hpp>
 #include <modelpool/pool/load_context.hpp>
 #include <modelpool/pool/options.hpp>
 #include <modelpool/pool/pool.hpp>
+#include <modelpool/pool/prometheus.hpp>
 #include <modelpool/pool/stats.hpp>
+#include <modelpool/pool/token_stream.hpp>
 #include <modelpool/pool/worker_state.hpp>
 #include <modelpool/registry/card.hpp>
 #include <modelpool/registry/registry.hpp>
 #include <modelpool/runtime.hpp>
+#include <modelpool/runtime/events.hpp>

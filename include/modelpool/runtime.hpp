@@ -8,12 +8,16 @@
 #include <modelpool/runtime/clock.hpp>
 #include <modelpool/runtime/core_governor.hpp>
 #include <modelpool/runtime/detail/eviction.hpp>
+#include <modelpool/runtime/device_info.hpp>
+#include <modelpool/runtime/events.hpp>
 #include <modelpool/runtime/memory_governor.hpp>
+#include <modelpool/runtime/stats.hpp>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <string_view>
@@ -26,7 +30,8 @@ namespace modelpool {
 /// What a runtime is built from. Zero or empty: the default.
 class runtime_options {
 public:
-    /// The memory budget of all pools together. Default: `default_memory_limit_bytes` of this machine.
+    /// The memory budget of all pools together. Default: `default_memory_limit_bytes` of this
+    /// machine.
     runtime_options& memory_limit_bytes(std::uint64_t value)
     {
         memory_limit_bytes_ = value;
@@ -65,20 +70,32 @@ public:
     }
     clock* time() const noexcept { return time_; }
 
+    /// What is known of devices besides the CPU; outlives the runtime. Default: nothing, and models
+    /// run on the CPU only.
+    runtime_options& devices(const device_info& value)
+    {
+        devices_ = &value;
+        return *this;
+    }
+    const device_info* devices() const noexcept { return devices_; }
+
 private:
     std::uint64_t memory_limit_bytes_{0};
     int n_cores_{0};
     std::size_t n_file_threads_{2};
     log_sink log_;
     clock* time_{nullptr};
+    const device_info* devices_{nullptr};
 };
 
-/// What all pools of a program share: the executor they resume on, one memory budget, the cores, a few threads
-/// for blocking work, the fetcher, the clock and the log. A resource: neither copied nor moved; it outlives
-/// its pools, registries and every operation on them, and the fetcher and the executor outlive it.
+/// What all pools of a program share: the executor they resume on, one memory budget, the cores, a
+/// few threads for blocking work, the fetcher, the clock and the log. A resource: neither copied
+/// nor moved; it outlives its pools, registries and every operation on them, and the fetcher and
+/// the executor outlive it.
 class runtime {
 public:
-    /// Loaders run, and shared work completes, on `ex`: usually that of the program's own io_context.
+    /// Loaders run, and shared work completes, on `ex`: usually that of the program's own
+    /// io_context.
     runtime(executor ex, fetcher& files, const runtime_options& options = {})
         : runtime{std::move(ex), &files, options}
     {}
@@ -99,7 +116,12 @@ public:
         if (!fetcher_) throw error{hub_errc::no_fetcher};
         return *fetcher_;
     }
-    memory_governor& memory() noexcept { return memory_; }
+    /// The memory budget of the CPU's models.
+    memory_governor& memory() { return devices_.memory(device{}); }
+    /// The memory budget of a device. Errors: errc::unsupported for one that the runtime does not
+    /// know.
+    memory_governor& memory(const device& where) { return devices_.memory(where); }
+    device_table& devices() noexcept { return devices_; }
     core_governor& cores() noexcept { return cores_; }
     clock& time() noexcept { return *clock_; }
     /// Threads for blocking work, for `offload`.
@@ -109,12 +131,35 @@ public:
         if (log_) log_(level, line);
     }
 
-    /// Takes bytes from the memory budget, evicting idle workers of any pool, least recently used first, where
-    /// there is no room; blocks while evicted workers go. `stop`, once true and after
-    /// `memory().interrupt()`, ends the wait.
+    /// Events from now on, of the kinds named, or of all. At most `limit` wait for their reader;
+    /// then the oldest go.
+    event_subscription events(std::initializer_list<event_kind> kinds = {}, std::size_t limit = 256)
+    {
+        return publisher_.subscribe(kinds, limit);
+    }
+    /// Where pools and registries publish events.
+    event_hub& publisher() noexcept { return publisher_; }
+
+    /// A snapshot of what the models share.
+    runtime_stats stats() const
+    {
+        return runtime_stats{devices_.stats(), cores_.n_cores(), cores_.n_busy_threads()};
+    }
+
+    /// Closes a device for good: workers on it go, their requests fail with
+    /// model_errc::device_lost, and nothing is started there until `devices().revive()`. Any
+    /// thread, under no lock of the library.
+    void report_device_lost(const device& where);
+
+    /// Takes bytes from a device's memory budget, evicting idle workers of any pool, least recently
+    /// used first, where there is no room; blocks while evicted workers go. `stop`, once true and
+    /// after `memory().interrupt()`, ends the wait.
     /// Errors: pool_errc::memory_exhausted; operation_aborted when stopped.
     reservation blocking_reserve(
-        std::uint64_t bytes, const std::string& holder, const std::function<bool()>& stop);
+        const device& where,
+        std::uint64_t bytes,
+        const std::string& holder,
+        const std::function<bool()>& stop);
 
     /// A pool makes its idle workers known, and takes itself back before it is destroyed.
     void enlist(detail::evictable& pool)
@@ -132,62 +177,88 @@ private:
     runtime(executor ex, fetcher* files, const runtime_options& options)
         : executor_{std::move(ex)}
         , fetcher_{files}
-        , memory_{options.memory_limit_bytes() != 0 ? options.memory_limit_bytes() : default_memory_limit_bytes(blocking_machine_memory_bytes())}
+        , devices_{options.memory_limit_bytes() != 0 ? options.memory_limit_bytes() : default_memory_limit_bytes(blocking_machine_memory_bytes()), options.devices()}
         , cores_{options.n_cores() > 0 ? options.n_cores() : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()))}
         , clock_{options.time() ? options.time() : &own_clock_}
         , log_{options.log()}
         , file_threads_{options.n_file_threads()}
     {}
 
-    /// Starts the eviction of enough idle workers for `bytes`; throws where that cannot be enough. True where
-    /// bytes are on their way, false where trying again at once is right.
-    bool make_room(std::uint64_t bytes, const std::string& holder);
+    /// Starts the eviction of enough idle workers for `bytes`; throws where that cannot be enough.
+    /// True where bytes are on their way, false where trying again at once is right.
+    bool make_room(const device& where, std::uint64_t bytes, const std::string& holder);
 
     executor executor_;
     fetcher* fetcher_;
-    memory_governor memory_;
+    device_table devices_;
     core_governor cores_;
     steady_clock own_clock_;
     clock* clock_;
     log_sink log_;
+    event_hub publisher_;
     std::mutex mutex_;
     std::vector<detail::evictable*> pools_;
     thread_pool file_threads_;
 };
 
 inline reservation runtime::blocking_reserve(
-    std::uint64_t bytes, const std::string& holder, const std::function<bool()>& stop)
+    const device& where,
+    std::uint64_t bytes,
+    const std::string& holder,
+    const std::function<bool()>& stop)
 {
+    memory_governor& budget = memory(where);
     for (;;) {
-        const std::uint64_t seen = memory_.n_changes();
+        const std::uint64_t seen = budget.n_changes();
         if (stop()) throw error{boost::asio::error::operation_aborted, "cancelled"};
-        if (std::optional<reservation> taken = memory_.try_reserve(bytes, holder))
+        if (std::optional<reservation> taken = budget.try_reserve(bytes, holder))
             return std::move(*taken);
-        if (make_room(bytes, holder)) memory_.blocking_wait_for_change(seen);
+        if (make_room(where, bytes, holder)) budget.blocking_wait_for_change(seen);
     }
 }
 
-inline bool runtime::make_room(std::uint64_t bytes, const std::string& holder)
+inline bool runtime::make_room(const device& where, std::uint64_t bytes, const std::string& holder)
 {
-    // Held over the choice and its execution, so that two newcomers do not count on the same workers.
+    memory_governor& budget = memory(where);
+    // Held over the choice and its execution, so that two newcomers do not count on the same
+    // workers.
     const std::lock_guard lock{mutex_};
-    const std::uint64_t coming = memory_.releasing_bytes();
-    const std::uint64_t available = memory_.available_bytes();
+    const std::uint64_t coming = budget.releasing_bytes();
+    const std::uint64_t available = budget.available_bytes();
     if (bytes <= available) return false;
     if (bytes - available <= coming) return true;
     std::vector<detail::eviction_candidate> candidates;
     for (detail::evictable* pool : pools_)
         pool->list_idle(candidates);
+    std::erase_if(candidates, [&](const auto& one) { return !(one.where == where); });
     const auto is_lent = [](const detail::eviction_candidate& one) { return one.lent; };
     const bool more_come = std::erase_if(candidates, is_lent) != 0;
     const std::vector<std::size_t> picked =
         detail::pick_evictions(candidates, bytes - available - coming);
     if (picked.empty() && more_come) return true;
-    if (picked.empty()) throw memory_.exhausted(bytes, holder);
+    if (picked.empty()) throw budget.exhausted(bytes, holder);
     bool all_went = true;
     for (const std::size_t index : picked)
         all_went = candidates[index].evict() && all_went;
     return all_went;
+}
+
+inline void runtime::report_device_lost(const device& where)
+{
+    if (where.is_cpu()) return;
+    devices_.mark_lost(where);
+    log(log_level::error,
+        where.str() + " stopped working: its models are closed until it is revived");
+    if (publisher_.wants(event_kind::device_lost)) {
+        event happened;
+        happened.kind = event_kind::device_lost;
+        happened.when = time().now();
+        happened.text = where.str();
+        publisher_.publish(happened);
+    }
+    const std::lock_guard lock{mutex_};
+    for (detail::evictable* pool : pools_)
+        pool->device_lost(where);
 }
 
 }  // namespace modelpool

@@ -10,8 +10,8 @@
 
 namespace modelpool::support {
 
-/// The code of a cancelled operation: boost::asio::error::operation_aborted, spelled without Asio, which
-/// the compiled parts do not know.
+/// The code of a cancelled operation: boost::asio::error::operation_aborted, spelled without Asio,
+/// which the compiled parts do not know.
 inline boost::system::error_code operation_aborted() noexcept
 {
     return {ECANCELED, boost::system::system_category()};

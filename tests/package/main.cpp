@@ -1,4 +1,5 @@
-// What a user's program does first: it awaits something, and meets an error of the library as its own type.
+// What a user's program does first: it awaits something, and meets an error of the library as its
+// own type.
 #include <modelpool/async/awaitable.hpp>
 #include <modelpool/error.hpp>
 #ifdef CONSUMER_USES_TORCH

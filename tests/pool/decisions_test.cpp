@@ -177,7 +177,7 @@ TEST_CASE("request_queue: a large request lets others of its priority in", "[poo
 TEST_CASE("scaling_policy: how many workers to start", "[pool]")
 {
     struct row {
-        std::size_t n_coming, n_resting, n_processing, n_waiting, n_started;
+        std::size_t n_coming, n_resting, n_taken, n_waiting, n_started;
     };
     const detail::scaling_policy policy{scaling_options{}};
     const std::vector<row> rows{
@@ -198,11 +198,9 @@ TEST_CASE("scaling_policy: how many workers to start", "[pool]")
         detail::group_view view;
         view.n_coming = one.n_coming;
         view.n_resting = one.n_resting;
-        view.n_processing = one.n_processing;
+        view.n_taken = one.n_taken;
         view.n_waiting = one.n_waiting;
-        INFO(
-            one.n_coming << " " << one.n_resting << " " << one.n_processing << " "
-                         << one.n_waiting);
+        INFO(one.n_coming << " " << one.n_resting << " " << one.n_taken << " " << one.n_waiting);
         CHECK(policy.n_to_start(view) == one.n_started);
     }
 }

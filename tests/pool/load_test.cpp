@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "pool/fixture.hpp"
+#include "support/fake_devices.hpp"
 
 namespace modelpool {
 namespace {
@@ -373,7 +374,8 @@ MODELPOOL_ASYNC_TEST(
     "pool: a spawn_worker that fails leaves the requests to another's load", "[pool]")
 {
     const executor ex = co_await boost::asio::this_coro::executor;
-    runtime rt{ex};
+    const fake_devices devices{1000};
+    runtime rt{ex, runtime_options{}.devices(devices)};
     embed_pool models{rt};
     auto plan = new_plan();
     plan->shares = false;
@@ -404,7 +406,8 @@ MODELPOOL_ASYNC_TEST(
     "pool: a loader sees its key, its device, and that there is no fetcher", "[pool]")
 {
     const executor ex = co_await boost::asio::this_coro::executor;
-    runtime rt{ex};
+    const fake_devices devices{1000};
+    runtime rt{ex, runtime_options{}.devices(devices)};
     embed_pool models{rt};
     auto plan = new_plan();
     auto told = std::make_shared<std::string>();

@@ -234,6 +234,62 @@ MODELPOOL_ASYNC_TEST(
     CHECK(seen.code == pool_errc::shut_down);
 }
 
+MODELPOOL_ASYNC_TEST("registry: revisions that nobody uses make room for new ones", "[registry]")
+{
+    const executor ex = co_await boost::asio::this_coro::executor;
+    runtime rt{ex};
+    embed_pool embedders{rt};
+    registry models{rt};
+    models.use(embedders);
+    auto plan = new_plan();
+    auto adding = models.add(card_of("org/name", plan));
+    co_await std::move(adding);
+    auto finding_used = models.find<text_embedding>("org/name@used");
+    const embed_handle used = co_await std::move(finding_used);
+    auto loading = used.embed("x");
+    co_await std::move(loading);
+    for (int i = 0; i < 500; ++i) {
+        auto finding = models.find<text_embedding>("org/name@r" + std::to_string(i));
+        co_await std::move(finding);
+    }
+    auto listing_all = models.list();
+    const std::vector<listing> all = co_await std::move(listing_all);
+    CHECK(all.size() == 1 + detail::registry_core::n_most_revisions);
+    CHECK(embedders.stats().size() == detail::registry_core::n_most_revisions);
+    auto again = used.embed("y");  // one that has a worker stays
+    co_await std::move(again);
+    auto ending = embedders.shutdown(5s);
+    co_await std::move(ending);
+}
+
+MODELPOOL_ASYNC_TEST("registry: changes can be followed", "[registry]")
+{
+    const executor ex = co_await boost::asio::this_coro::executor;
+    runtime rt{ex};
+    event_subscription events = rt.events({event_kind::model_added, event_kind::model_removed});
+    embed_pool embedders{rt};
+    registry models{rt};
+    models.use(embedders);
+    auto plan = new_plan();
+    std::vector<card> cards{card_of("a", plan), card_of("b", plan)};
+    auto adding = models.add(std::move(cards));
+    co_await std::move(adding);
+    auto finding = models.find<text_embedding>("a@other");
+    co_await std::move(finding);
+    auto removing = models.remove("a");
+    co_await std::move(removing);
+    auto clearing = models.clear();
+    co_await std::move(clearing);
+    std::vector<std::string> told;
+    while (const std::optional<event> one = events.try_next()) {
+        CHECK(one->pool == "text_embedding");
+        told.push_back((one->kind == event_kind::model_added ? "+" : "-") + one->model);
+    }
+    CHECK(told == std::vector<std::string>{"+a", "+b", "+a@other", "-a", "-a@other", "-b"});
+    auto ending = embedders.shutdown(5s);
+    co_await std::move(ending);
+}
+
 MODELPOOL_ASYNC_TEST("registry: list and clear", "[registry]")
 {
     const executor ex = co_await boost::asio::this_coro::executor;

@@ -340,7 +340,8 @@ TEST_CASE("generation_core: continuations are scored in few steps, over one prom
     }
     all.run();
     CHECK(model.n_steps == 2);
-    // The first computes the prompt and two tokens; the others its last block again, and two tokens.
+    // The first computes the prompt and two tokens; the others its last block again, and two
+    // tokens.
     CHECK(model.n_rows == 66 + 3 * 18);
     CHECK(model.n_logits == 12);
     for (const sequence_id id : scored) {

@@ -32,8 +32,8 @@ namespace modelpool::testing {
 /// Long enough for any test on a slow machine under a sanitizer; only a test that hangs meets it.
 constexpr std::chrono::seconds patience{40};
 
-/// Runs a coroutine on an io_context of its own; fails where it does not end, or leaves work, threads or
-/// counted objects behind.
+/// Runs a coroutine on an io_context of its own; fails where it does not end, or leaves work,
+/// threads or counted objects behind.
 inline void run_async_test(awaitable<void> (*body)())
 {
     const leak_check nothing_left;

@@ -14,6 +14,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -27,8 +28,8 @@ inline std::uint64_t mixed(std::uint64_t hash, std::uint64_t value)
     return x ^ (x >> 32U);
 }
 
-/// A generator whose logits are a hash of everything the KV cache holds for a sequence, read through its blocks: a
-/// wrong block, a stale value or a wrong position gives other tokens.
+/// A generator whose logits are a hash of everything the KV cache holds for a sequence, read
+/// through its blocks: a wrong block, a stale value or a wrong position gives other tokens.
 class fake_generator final : public generator {
 public:
     explicit fake_generator(std::size_t context_length = 512, std::size_t vocab_size = 61)
@@ -101,6 +102,14 @@ public:
         for (const std::int32_t id : ids)
             text += piece_of ? piece_of(id) : "<" + std::to_string(id) + ">";
         return text;
+    }
+
+    std::vector<std::int32_t> tokenize(std::string_view text) const override
+    {
+        std::vector<std::int32_t> ids;
+        for (const char c : text)
+            ids.push_back(static_cast<unsigned char>(c) % static_cast<int>(info_.vocab_size));
+        return ids;
     }
 
     std::function<std::string(std::int32_t)> piece_of;

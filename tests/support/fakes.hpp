@@ -93,8 +93,8 @@ private:
     std::vector<std::thread::id> threads_;
 };
 
-/// How the fakes of one model behave, and what happened to them. Shared by the test and all of them; set up
-/// before the first load, but for what is thread-safe itself.
+/// How the fakes of one model behave, and what happened to them. Shared by the test and all of
+/// them; set up before the first load, but for what is thread-safe itself.
 struct fake_plan {
     std::size_t dim{4};
     std::size_t max_tokens{1000};
@@ -105,6 +105,7 @@ struct fake_plan {
     std::atomic<bool> obeys_stop{true};  // at the doors
     std::function<void()> on_build;      // what the blocking part of a load does besides
     std::function<void()> on_run;
+    std::function<void()> on_row;
     std::function<void()> on_warm_up;
 
     door build_door;  // before a model is built
@@ -139,9 +140,9 @@ inline std::vector<float> fake_row(std::string_view text, std::size_t dim)
     return row;
 }
 
-/// An embedder that computes `fake_row` of prompt and text, one token a byte. A text may ask for trouble: "bad
-/// text" cannot be prepared, "bad row" fails its row, "bad batch" its batch, "no memory" cannot allocate, "not a
-/// number" gives one that is none, "short row" too few numbers.
+/// An embedder that computes `fake_row` of prompt and text, one token a byte. A text may ask for
+/// trouble: "bad text" cannot be prepared, "bad row" fails its row, "bad batch" its batch, "no
+/// memory" cannot allocate, "not a number" gives one that is none, "short row" too few numbers.
 class fake_embedder final : public embedder, public counted {
 public:
     explicit fake_embedder(std::shared_ptr<fake_plan> plan)
@@ -191,6 +192,7 @@ public:
         for (const prepared_text& one : batch) {
             n_tokens += one.n_tokens();
             rows.push_back(compute(one));
+            if (plan_->on_row) plan_->on_row();
             context.step_done();
         }
         if (n_tokens > plan_->n_largest_batch) plan_->n_largest_batch = n_tokens;

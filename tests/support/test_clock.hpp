@@ -27,6 +27,8 @@ public:
         return id;
     }
 
+    void forget(alarm_id id) noexcept override { cancel(id); }
+
     void cancel(alarm_id id) noexcept override
     {
         const std::lock_guard lock{mutex_};

@@ -13,9 +13,9 @@ namespace modelpool {
 template <class T>
 using result = boost::system::result<T>;
 
-/// Awaits `operation` and gives its value or its error code, for callers that prefer to look rather than to
-/// catch. The sentence of a `modelpool::error` is dropped; exceptions that carry no error code (a user's
-/// own, std::bad_alloc) pass through.
+/// Awaits `operation` and gives its value or its error code, for callers that prefer to look rather
+/// than to catch. The sentence of a `modelpool::error` is dropped; exceptions that carry no error
+/// code (a user's own, std::bad_alloc) pass through.
 /// Runs, cancellation, lifetime: those of `operation`.
 template <class T>
 awaitable<result<T>> as_result(awaitable<T> operation)

@@ -5,9 +5,10 @@
 
 namespace modelpool {
 
-/// What every public operation returns. It is lazy: nothing runs before it is awaited; it is awaited once;
-/// and it runs on the executor, and under the cancellation slot, of the coroutine that awaits it. To get a
-/// callback or a future instead, hand it to `boost::asio::co_spawn` with the token of your choice.
+/// What every public operation returns. It is lazy: nothing runs before it is awaited; it is
+/// awaited once; and it runs on the executor, and under the cancellation slot, of the coroutine
+/// that awaits it. To get a callback or a future instead, hand it to `boost::asio::co_spawn` with
+/// the token of your choice.
 template <class T>
 using awaitable = boost::asio::awaitable<T>;
 

@@ -88,8 +88,8 @@ private:
 
 }  // namespace detail
 
-/// Counts what is going on inside an object, so that the object can refuse newcomers and wait for the rest.
-/// Thread-safe. Passes may outlive the gate.
+/// Counts what is going on inside an object, so that the object can refuse newcomers and wait for
+/// the rest. Thread-safe. Passes may outlive the gate.
 class gate {
 public:
     /// Being inside; leaves when destroyed, on any thread.

@@ -4,7 +4,8 @@
 
 namespace modelpool {
 
-/// Mutual exclusion for coroutines: holding it across a suspension blocks no thread. Fair, thread-safe.
+/// Mutual exclusion for coroutines: holding it across a suspension blocks no thread. Fair,
+/// thread-safe.
 class mutex {
 public:
     mutex() = default;

@@ -42,8 +42,8 @@ public:
 
     void run() noexcept override
     {
-        // A job that nobody waits for any more is not begun; one that ended unwanted dies here, on the
-        // thread it ran on, with whatever it made.
+        // A job that nobody waits for any more is not begun; one that ended unwanted dies here, on
+        // the thread it ran on, with whatever it made.
         if (answer.claimed()) {
             job_.reset();
             return;
@@ -94,8 +94,8 @@ awaitable<std::invoke_result_t<F&>> offload_to(std::shared_ptr<task_sink> sink, 
 /// Result: must be default-constructible and movable.
 /// Runs: on the sink's thread; completes on the caller's executor.
 /// Errors: what the job throws; pool_errc::queue_full, pool_errc::shut_down.
-/// Cancellation: terminal, partial and total at any time. A job that has not begun never begins; one that
-/// runs goes on, and its result is destroyed on the sink's thread.
+/// Cancellation: terminal, partial and total at any time. A job that has not begun never begins;
+/// one that runs goes on, and its result is destroyed on the sink's thread.
 /// Lifetime: owns `job`; `sink` must outlive the call.
 template <class F>
 awaitable<std::invoke_result_t<F&>> offload(task_sink& sink, F job)

@@ -136,8 +136,8 @@ private:
 
 }  // namespace detail
 
-/// A bounded first-in first-out queue between coroutines. Any number of writers and readers, on any threads.
-/// `T` is movable. Destroying it closes it.
+/// A bounded first-in first-out queue between coroutines. Any number of writers and readers, on any
+/// threads. `T` is movable. Destroying it closes it.
 template <class T>
 class queue {
 public:
@@ -156,7 +156,8 @@ public:
 
     /// Appends `value`, waiting for room.
     /// Runs: completes on the caller's executor. Errors: errc::closed.
-    /// Cancellation: terminal, partial and total while it waits; the value is then not in the queue.
+    /// Cancellation: terminal, partial and total while it waits; the value is then not in the
+    /// queue.
     awaitable<void> push(T value) { return push_value(core_, std::move(value)); }
 
     /// Takes the oldest value, waiting for one; empty once the queue is closed and drained.
@@ -171,8 +172,8 @@ public:
     /// The oldest value; empty where there is none.
     std::optional<T> try_pop() { return core_->try_pop(); }
 
-    /// Refuses further values. Writers that wait fail with errc::closed; readers get what is left, then the
-    /// end. Idempotent.
+    /// Refuses further values. Writers that wait fail with errc::closed; readers get what is left,
+    /// then the end. Idempotent.
     void close() { core_->close(); }
     std::size_t size() const { return core_->size(); }
 

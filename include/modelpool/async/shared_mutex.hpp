@@ -16,8 +16,9 @@ class shared_mutex_core;
 
 }  // namespace detail
 
-/// Owns a turn of a `mutex` or a `shared_mutex`, and gives it back when destroyed, from any thread. A
-/// default-constructed lock owns nothing. Keeps the mutex's state alive, so it may outlive the mutex.
+/// Owns a turn of a `mutex` or a `shared_mutex`, and gives it back when destroyed, from any thread.
+/// A default-constructed lock owns nothing. Keeps the mutex's state alive, so it may outlive the
+/// mutex.
 class async_lock {
 public:
     async_lock() = default;
@@ -53,8 +54,8 @@ private:
 
 namespace detail {
 
-/// The state behind both mutexes. Fair: turns are given in the order they were asked for, so a writer that
-/// waits holds later readers back.
+/// The state behind both mutexes. Fair: turns are given in the order they were asked for, so a
+/// writer that waits holds later readers back.
 class shared_mutex_core : public std::enable_shared_from_this<shared_mutex_core> {
 public:
     using waiter_type = waiter<shared_mutex_core, async_lock, lock_mode>;
@@ -143,9 +144,9 @@ inline void async_lock::unlock() noexcept
     core_.reset();
 }
 
-/// A readers-writer lock for coroutines: holding it across a suspension blocks no thread. For state that a
-/// few lines change without suspending, std::mutex is the better tool. Fair, thread-safe. Destroying it while
-/// coroutines wait is safe: they still get their turns.
+/// A readers-writer lock for coroutines: holding it across a suspension blocks no thread. For state
+/// that a few lines change without suspending, std::mutex is the better tool. Fair, thread-safe.
+/// Destroying it while coroutines wait is safe: they still get their turns.
 class shared_mutex {
 public:
     shared_mutex()

@@ -128,9 +128,10 @@ private:
 
 }  // namespace detail
 
-/// Lets many callers share one run of the same work. The first caller of a key starts it; the others join;
-/// all get its result, or its exception. The work is cancelled when its last caller has left. Nothing is
-/// remembered once it has ended: the next caller starts it again. Thread-safe. `T` is copyable.
+/// Lets many callers share one run of the same work. The first caller of a key starts it; the
+/// others join; all get its result, or its exception. The work is cancelled when its last caller
+/// has left. Nothing is remembered once it has ended: the next caller starts it again. Thread-safe.
+/// `T` is copyable.
 template <class Key, class T>
 class single_flight {
 public:
@@ -143,8 +144,10 @@ public:
     single_flight& operator=(single_flight&&) = delete;
     ~single_flight() = default;
 
-    /// Result: what `make()` gives; `make` is called by the first caller only, and must own what it uses.
-    /// Runs: the work on a strand of its own over the first caller's executor; completes on the caller's.
+    /// Result: what `make()` gives; `make` is called by the first caller only, and must own what it
+    /// uses.
+    /// Runs: the work on a strand of its own over the first caller's executor; completes on the
+    /// caller's.
     /// Errors: what the work throws, to every caller.
     /// Cancellation: terminal, partial and total at any time; the caller leaves at once.
     awaitable<T> run(Key key, std::function<awaitable<T>()> make)

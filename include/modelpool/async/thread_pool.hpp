@@ -32,7 +32,8 @@ public:
     virtual void abandon(std::exception_ptr why) noexcept = 0;
 };
 
-/// Something that runs blocking work on threads of its own: a `thread_pool`, or a worker while it loads.
+/// Something that runs blocking work on threads of its own: a `thread_pool`, or a worker while it
+/// loads.
 class task_sink {
 public:
     task_sink() = default;
@@ -48,9 +49,9 @@ public:
     virtual void withdraw(const blocking_task& task) noexcept = 0;
 };
 
-/// A few threads for blocking work: hashing, directory scans, large JSON. Threads start when first needed,
-/// and sleep without waking while there is nothing to do. A resource: destroying it abandons what has not
-/// begun (pool_errc::shut_down) and joins. Thread-safe.
+/// A few threads for blocking work: hashing, directory scans, large JSON. Threads start when first
+/// needed, and sleep without waking while there is nothing to do. A resource: destroying it
+/// abandons what has not begun (pool_errc::shut_down) and joins. Thread-safe.
 class thread_pool final : public task_sink {
 public:
     static constexpr std::size_t default_queue_limit = 4096;

@@ -116,12 +116,14 @@ awaitable<T> run_timed(std::chrono::nanoseconds limit, awaitable<T> operation)
 }  // namespace detail
 
 /// Awaits `operation`, but no longer than `limit`.
-/// Result: that of `operation`, also where it ended in the very moment of the alarm; default-constructible
-/// and movable.
-/// Runs: `operation` runs on a strand of its own over the caller's executor, with every kind of cancellation
-/// let through; the caller resumes on its own executor, after `operation` has answered its cancellation.
+/// Result: that of `operation`, also where it ended in the very moment of the alarm;
+/// default-constructible and movable.
+/// Runs: `operation` runs on a strand of its own over the caller's executor, with every kind of
+/// cancellation let through; the caller resumes on its own executor, after `operation` has answered
+/// its cancellation.
 /// Errors: errc::timed_out; whatever `operation` throws.
-/// Cancellation: what reaches the caller reaches `operation`. The caller must run on one thread or a strand.
+/// Cancellation: what reaches the caller reaches `operation`. The caller must run on one thread or
+/// a strand.
 /// Lifetime: owns `operation`.
 template <class T, class Rep, class Period>
 awaitable<T> with_timeout(std::chrono::duration<Rep, Period> limit, awaitable<T> operation)

@@ -12,6 +12,58 @@
 
 namespace modelpool {
 
+/// What a request for image embeddings may ask for.
+class image_embed_options {
+public:
+    /// Whether rows are scaled to unit length (the default), or come as the model projects them.
+    image_embed_options& normalize(bool value)
+    {
+        normalize_ = value;
+        return *this;
+    }
+    bool normalize() const noexcept { return normalize_; }
+
+    image_embed_options& encoding(embedding_dtype value)
+    {
+        encoding_ = value;
+        return *this;
+    }
+    embedding_dtype encoding() const noexcept { return encoding_; }
+
+private:
+    bool normalize_{true};
+    embedding_dtype encoding_{embedding_dtype::f32};
+};
+
+/// How alike images and texts are, each image with each text. A value.
+struct image_text_similarity {
+    std::size_t n_images{0};
+    std::size_t n_texts{0};
+    std::vector<double> cosines;        ///< [n_images, n_texts]
+    std::optional<double> logit_scale;  ///< the model's factor from cosines to logits
+    embedding_usage usage;              ///< of the texts
+
+    /// Preconditions of these and those below: image < n_images, text < n_texts.
+    double cosine(std::size_t image, std::size_t text) const;
+    /// The cosine times the model's scale. Errors: errc::unsupported where the model has none.
+    double logit(std::size_t image, std::size_t text) const;
+    /// How well each text describes an image compared with the other texts: the softmax of its
+    /// logits.
+    /// Result: n_texts numbers that add up to 1. Errors: as `logit`.
+    std::vector<double> text_probabilities(std::size_t image) const;
+    /// How well each image suits a text compared with the other images: the softmax of its logits.
+    /// Result: n_images numbers that add up to 1. Errors: as `logit`.
+    std::vector<double> image_probabilities(std::size_t text) const;
+};
+
+/// Compares rows of images with rows of texts, of any encoding and any length.
+/// Errors: errc::invalid_argument where their dimensions differ: they come from models of different
+/// spaces.
+image_text_similarity compare(
+    const embeddings& images,
+    const embeddings& texts,
+    std::optional<double> logit_scale = std::nullopt);
+
 /// What an image embedding model says of itself once loaded.
 struct image_embedder_info {
     std::size_t dim{0};
@@ -52,3 +104,5 @@ struct image_embedding {
 };
 
 }  // namespace modelpool
+
+#include <modelpool/capability/impl/image_embedding.hpp>

@@ -9,8 +9,8 @@
 
 namespace modelpool {
 
-/// Tells blocking code that nobody wants its result any more. Cheap to copy; readable from any thread. A
-/// default-constructed flag never asks to stop.
+/// Tells blocking code that nobody wants its result any more. Cheap to copy; readable from any
+/// thread. A default-constructed flag never asks to stop.
 class stop_flag {
 public:
     stop_flag() = default;
@@ -60,8 +60,8 @@ protected:
     ~run_monitor() = default;
 };
 
-/// What every blocking call of a model receives: how many compute threads it may use now, whether anybody
-/// still waits for the result, and where to report progress.
+/// What every blocking call of a model receives: how many compute threads it may use now, whether
+/// anybody still waits for the result, and where to report progress.
 class run_context {
 public:
     /// One thread, nobody stops it: what a test or a tool without a pool uses.
@@ -72,14 +72,14 @@ public:
         , stop_{std::move(stop)}
     {}
 
-    /// Compute threads this call may keep busy, the calling one included; at least 1. It may change at
-    /// each `step_done()`, when another worker starts or ends: read it again then.
+    /// Compute threads this call may keep busy, the calling one included; at least 1. It may change
+    /// at each `step_done()`, when another worker starts or ends: read it again then.
     int n_threads() const noexcept { return monitor_ ? monitor_->n_threads() : 1; }
     /// True once the result is unwanted: return at the next layer, block or step, with any value.
     bool stop_requested() const noexcept { return stop_.stop_requested(); }
     const stop_flag& stop() const noexcept { return stop_; }
-    /// Reports that the call advances: call it at least once a layer. A worker that reports nothing for its
-    /// stall limit is taken for hung.
+    /// Reports that the call advances: call it at least once a layer. A worker that reports nothing
+    /// for its stall limit is taken for hung.
     void step_done() noexcept
     {
         if (monitor_) monitor_->step_done();
@@ -117,12 +117,13 @@ struct footprint {
     std::size_t mapped_bytes{0};   ///< clean file pages that the system may drop; not reserved
 };
 
-/// What one worker owns: the mutable state of a model (a replica), over an immutable part that replicas
-/// share. A model is made, used and destroyed on its worker's own thread, and never needs a lock.
+/// What one worker owns: the mutable state of a model (a replica), over an immutable part that
+/// replicas share. A model is made, used and destroyed on its worker's own thread, and never needs
+/// a lock.
 ///
-/// `replicate() const` of the capability interfaces is the exception: it runs on the *new* worker's thread
-/// while this one may be computing, so it touches only the shared, immutable part. A model that cannot
-/// share returns null, and the loader runs again.
+/// `replicate() const` of the capability interfaces is the exception: it runs on the *new* worker's
+/// thread while this one may be computing, so it touches only the shared, immutable part. A model
+/// that cannot share returns null, and the loader runs again.
 class model {
 public:
     model() = default;
@@ -132,11 +133,12 @@ public:
     model& operator=(model&&) = delete;
     virtual ~model() = default;
 
-    /// The measured bytes, once loaded; the pool corrects its estimate by them. Zeroes: keep the estimate.
+    /// The measured bytes, once loaded; the pool corrects its estimate by them. Zeroes: keep the
+    /// estimate.
     virtual footprint bytes() const { return {}; }
 
-    /// One small forward, so that the first request meets warm caches. Called once before the worker says
-    /// that it is ready, if the card asks for it.
+    /// One small forward, so that the first request meets warm caches. Called once before the
+    /// worker says that it is ready, if the card asks for it.
     virtual void warm_up(run_context&) {}
 };
 

@@ -30,8 +30,8 @@ std::size_t row_bytes(embedding_dtype dtype, std::size_t dim) noexcept;
 /// What to do with a text that has more tokens than the limit.
 enum class on_too_long { truncate = 1, error };
 
-/// What a request for text embeddings may ask for. The defaults are the checkpoint's own, except that rows
-/// have unit length.
+/// What a request for text embeddings may ask for. The defaults are the checkpoint's own, except
+/// that rows have unit length.
 class embed_options {
 public:
     /// A prompt of the model's card by its name ("query", "document", …), put before every text.
@@ -42,8 +42,8 @@ public:
     }
     const std::optional<std::string>& prompt_name() const noexcept { return prompt_name_; }
 
-    /// A literal prefix, put before every text; goes before `prompt_name`. It counts as the instruction
-    /// where a model leaves the instruction out of its pooling.
+    /// A literal prefix, put before every text; goes before `prompt_name`. It counts as the
+    /// instruction where a model leaves the instruction out of its pooling.
     embed_options& prompt(std::string value)
     {
         prompt_ = std::move(value);
@@ -51,8 +51,8 @@ public:
     }
     const std::optional<std::string>& prompt() const noexcept { return prompt_; }
 
-    /// Numbers a row: one of the model's own choices (`embedder_info::dimensions`), or, where the model
-    /// allows to cut rows, anything up to `dim`. 0: the model's default.
+    /// Numbers a row: one of the model's own choices (`embedder_info::dimensions`), or, where the
+    /// model allows to cut rows, anything up to `dim`. 0: the model's default.
     embed_options& dimension(std::size_t value)
     {
         dimension_ = value;
@@ -122,7 +122,8 @@ public:
     bool normalized() const noexcept { return normalized_; }
     const embedding_usage& usage() const noexcept { return usage_; }
 
-    /// Row `index` as stored. Precondition: dtype() is f32, index < size(). Valid while this object lives.
+    /// Row `index` as stored. Precondition: dtype() is f32, index < size(). Valid while this object
+    /// lives.
     std::span<const float> operator[](std::size_t index) const;
     /// Row `index` of any dtype, widened to f32 (binary: -1 and 1).
     std::vector<float> to_f32(std::size_t index) const;
@@ -131,8 +132,8 @@ public:
     /// The factor of row `index`; 1 unless dtype() is int8.
     float scale(std::size_t index) const noexcept;
 
-    /// Stores `values` (dim() of them) as row `index`. Rows may be set from several threads at once, each
-    /// by one of them. Used by the pool and by fakes.
+    /// Stores `values` (dim() of them) as row `index`. Rows may be set from several threads at
+    /// once, each by one of them. Used by the pool and by fakes.
     void set_row(std::size_t index, std::span<const float> values);
     void set_usage(embedding_usage usage) noexcept { usage_ = usage; }
 
@@ -147,8 +148,8 @@ private:
     std::vector<float> scales_;      // int8: one a row
 };
 
-/// The cosine of the angle between two rows, accumulated in f64; 0 where one of them is zero. Rows of
-/// different length throw errc::invalid_argument.
+/// The cosine of the angle between two rows, accumulated in f64; 0 where one of them is zero. Rows
+/// of different length throw errc::invalid_argument.
 double cosine(std::span<const float> a, std::span<const float> b);
 
 /// What a text embedding model says of itself once loaded.
@@ -187,12 +188,13 @@ class embedder : public model {
 public:
     virtual const embedder_info& info() const noexcept = 0;
 
-    /// Turns a text into tokens. Throws for this text alone: text_errc::not_utf8, text_errc::too_long.
+    /// Turns a text into tokens. Throws for this text alone: text_errc::not_utf8,
+    /// text_errc::too_long.
     virtual prepared_text prepare(const embed_input& input) const = 0;
 
-    /// Computes a batch: one row for each text in order, pooled, of that text's `dimension`, not scaled to
-    /// unit length. A row's numbers do not depend on its neighbours. Throws only where the whole batch
-    /// failed; std::bad_alloc passes through.
+    /// Computes a batch: one row for each text in order, pooled, of that text's `dimension`, not
+    /// scaled to unit length. A row's numbers do not depend on its neighbours. Throws only where
+    /// the whole batch failed; std::bad_alloc passes through.
     virtual std::vector<item_result<std::vector<float>>>
     run(std::span<const prepared_text> batch, run_context& context) = 0;
 

@@ -14,6 +14,9 @@ namespace modelpool {
 
 /// What an image generation may ask for. Zero or empty: the model's default.
 struct image_params {
+    image_params() =
+        default;  // an aggregate would not survive inside a co_await expression (g++ 12)
+
     std::string prompt;
     std::optional<std::string> negative_prompt;
     std::size_t width{0};   ///< pixels
@@ -46,8 +49,8 @@ struct generated_image {
     std::uint64_t seed{0};
 };
 
-/// The blocking interface of an image generation model. It works on one image at a time: `begin`, then `step` until
-/// no step is left, then `finish`. `begin` again drops what was under way.
+/// The blocking interface of an image generation model. It works on one image at a time: `begin`,
+/// then `step` until no step is left, then `finish`. `begin` again drops what was under way.
 class image_generator : public model {
 public:
     virtual const image_generator_info& info() const noexcept = 0;

@@ -27,13 +27,14 @@ struct image_url {
     std::string url;
 };
 
-/// The bytes of a JPEG, PNG or WebP file. A base64 data URI (`data:image/png;base64,…`) is an `image_url`.
+/// The bytes of a JPEG, PNG or WebP file. A base64 data URI (`data:image/png;base64,…`) is an
+/// `image_url`.
 struct image_bytes {
     std::vector<std::byte> bytes;
 };
 
-/// An image in any form an operation accepts. What lies outside this process is got before a worker is bothered;
-/// decoding happens on the worker's thread.
+/// An image in any form an operation accepts. What lies outside this process is got before a worker
+/// is bothered; decoding happens on the worker's thread.
 using image_source = std::variant<image, image_file, image_url, image_bytes>;
 
 }  // namespace modelpool

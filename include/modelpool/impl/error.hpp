@@ -2,19 +2,28 @@
 
 #include <modelpool/error.hpp>
 
+#include <boost/system/errc.hpp>
+
 #include <array>
 #include <cstddef>
+#include <string_view>
 
 namespace modelpool {
 namespace detail {
 
-/// A category whose messages are a table that starts at value 1.
+/// What is said of one error code.
+struct code_words {
+    const char* name;     ///< stable
+    const char* message;  ///< for people
+};
+
+/// A category of codes that count up from 1, with the words for each.
 template <std::size_t N>
 class table_category final : public boost::system::error_category {
 public:
-    table_category(const char* name, const std::array<const char*, N>& messages)
+    table_category(const char* name, const std::array<code_words, N>& words)
         : name_{name}
-        , messages_{messages}
+        , words_{words}
     {}
 
     const char* name() const noexcept override { return name_; }
@@ -22,7 +31,13 @@ public:
     std::string message(int value) const override
     {
         const auto index = static_cast<std::size_t>(value) - 1;
-        return index < N ? messages_[index] : "unknown error";
+        return index < N ? words_[index].message : "unknown error";
+    }
+
+    std::string_view code_name(int value) const noexcept
+    {
+        const auto index = static_cast<std::size_t>(value) - 1;
+        return index < N ? words_[index].name : "unknown";
     }
 
     bool
@@ -30,7 +45,7 @@ public:
 
 private:
     const char* name_;
-    std::array<const char*, N> messages_;
+    std::array<code_words, N> words_;
 };
 
 class condition_names final : public boost::system::error_category {
@@ -71,78 +86,117 @@ bool table_category<N>::equivalent(
                                                                     : is_bad_input(code);
 }
 
+inline const table_category<4>& general_table() noexcept
+{
+    static const table_category<4> category{
+        "modelpool",
+        {{{"timed_out", "the deadline passed"},
+          {"invalid_argument", "invalid argument"},
+          {"unsupported", "not supported"},
+          {"closed", "closed"}}}};
+    return category;
+}
+
+inline const table_category<9>& pool_table() noexcept
+{
+    static const table_category<9> category{
+        "modelpool.pool",
+        {{{"pool.queue_full", "the model's queue is full"},
+          {"pool.shut_down", "shut down"},
+          {"pool.memory_exhausted", "the memory budget is exhausted"},
+          {"pool.unknown_model", "no such model in the pool"},
+          {"pool.duplicate_model", "the model is in the pool already"},
+          {"pool.load_failed", "the loader gave no model"},
+          {"pool.circuit_open", "the model failed too often and rests"},
+          {"pool.deadline_missed", "the request could not be served before its deadline"},
+          {"pool.worker_lost", "the worker that held the request was retired"}}}};
+    return category;
+}
+
+inline const table_category<5>& registry_table() noexcept
+{
+    static const table_category<5> category{
+        "modelpool.registry",
+        {{{"registry.unknown_key", "no such model"},
+          {"registry.duplicate_key", "the key is taken"},
+          {"registry.wrong_capability", "the model has another capability"},
+          {"registry.no_pool", "no pool for the capability"},
+          {"registry.too_many", "too many revisions are in use"}}}};
+    return category;
+}
+
+inline const table_category<6>& hub_table() noexcept
+{
+    static const table_category<6> category{
+        "modelpool.hub",
+        {{{"hub.not_found", "not found"},
+          {"hub.unavailable", "the source cannot be reached"},
+          {"hub.denied", "access denied"},
+          {"hub.corrupt", "corrupt bytes"},
+          {"hub.io_failed", "file input or output failed"},
+          {"hub.no_fetcher", "the runtime has no fetcher"}}}};
+    return category;
+}
+
+inline const table_category<10>& model_table() noexcept
+{
+    static const table_category<10> category{
+        "modelpool.model",
+        {{{"model.failed", "the model failed"},
+          {"model.out_of_memory", "out of memory"},
+          {"model.device_lost", "the device is lost"},
+          {"model.bad_file", "bad file"},
+          {"model.bad_config", "bad configuration"},
+          {"model.missing_tensor", "missing tensor"},
+          {"model.shape_mismatch", "shape mismatch"},
+          {"model.dtype_mismatch", "data type mismatch"},
+          {"model.unsupported", "not supported"},
+          {"model.context_overflow", "the request exceeds the model's context"}}}};
+    return category;
+}
+
+inline const table_category<5>& text_table() noexcept
+{
+    static const table_category<5> category{
+        "modelpool.text",
+        {{{"text.not_utf8", "not valid UTF-8"},
+          {"text.too_long", "too many tokens"},
+          {"text.bad_file", "bad file"},
+          {"text.unsupported", "not supported"},
+          {"text.bad_id", "no such token id"}}}};
+    return category;
+}
+
 }  // namespace detail
 
 inline const boost::system::error_category& general_category() noexcept
 {
-    static const detail::table_category<4> category{
-        "modelpool", {"the deadline passed", "invalid argument", "not supported", "closed"}};
-    return category;
+    return detail::general_table();
 }
 
 inline const boost::system::error_category& pool_category() noexcept
 {
-    static const detail::table_category<9> category{
-        "modelpool.pool",
-        {"the model's queue is full",
-         "shut down",
-         "the memory budget is exhausted",
-         "no such model in the pool",
-         "the model is in the pool already",
-         "the loader gave no model",
-         "the model failed too often and rests",
-         "the request could not be served before its deadline",
-         "the worker that held the request was retired"}};
-    return category;
+    return detail::pool_table();
 }
 
 inline const boost::system::error_category& registry_category() noexcept
 {
-    static const detail::table_category<4> category{
-        "modelpool.registry",
-        {"no such model",
-         "the key is taken",
-         "the model has another capability",
-         "no pool for the capability"}};
-    return category;
+    return detail::registry_table();
 }
 
 inline const boost::system::error_category& hub_category() noexcept
 {
-    static const detail::table_category<6> category{
-        "modelpool.hub",
-        {"not found",
-         "the source cannot be reached",
-         "access denied",
-         "corrupt bytes",
-         "file input or output failed",
-         "the runtime has no fetcher"}};
-    return category;
+    return detail::hub_table();
 }
 
 inline const boost::system::error_category& model_category() noexcept
 {
-    static const detail::table_category<10> category{
-        "modelpool.model",
-        {"the model failed",
-         "out of memory",
-         "the device is lost",
-         "bad file",
-         "bad configuration",
-         "missing tensor",
-         "shape mismatch",
-         "data type mismatch",
-         "not supported",
-         "the request exceeds the model's context"}};
-    return category;
+    return detail::model_table();
 }
 
 inline const boost::system::error_category& text_category() noexcept
 {
-    static const detail::table_category<5> category{
-        "modelpool.text",
-        {"not valid UTF-8", "too many tokens", "bad file", "not supported", "no such token id"}};
-    return category;
+    return detail::text_table();
 }
 
 inline const boost::system::error_category& condition_category() noexcept
@@ -184,6 +238,21 @@ inline boost::system::error_code make_error_code(text_errc value) noexcept
 inline boost::system::error_condition make_error_condition(condition value) noexcept
 {
     return {static_cast<int>(value), condition_category()};
+}
+
+inline std::string_view code_name(const boost::system::error_code& code) noexcept
+{
+    // Asio's operation_aborted is the system's ECANCELED; its header would be too heavy here.
+    const boost::system::error_category& category = code.category();
+    const int value = code.value();
+    if (code == boost::system::errc::operation_canceled) return "cancelled";
+    if (category == general_category()) return detail::general_table().code_name(value);
+    if (category == pool_category()) return detail::pool_table().code_name(value);
+    if (category == registry_category()) return detail::registry_table().code_name(value);
+    if (category == hub_category()) return detail::hub_table().code_name(value);
+    if (category == model_category()) return detail::model_table().code_name(value);
+    if (category == text_category()) return detail::text_table().code_name(value);
+    return "system";
 }
 
 inline error::error(boost::system::error_code code)

@@ -11,8 +11,8 @@
 
 namespace modelpool::models {
 
-/// What the files of a checkpoint say of it, without loading it. A number that the files do not give is 0, a
-/// text that they do not give is empty.
+/// What the files of a checkpoint say of it, without loading it. A number that the files do not
+/// give is 0, a text that they do not give is empty.
 struct inspection {
     /// How many of the numbers are stored in one format.
     struct stored_dtype {
@@ -37,12 +37,13 @@ struct inspection {
 /// Looks at a checkpoint folder; reads configurations and the headers of the weights only.
 /// Runs: blocking, on the calling thread.
 /// Errors: model_errc::bad_file (no such folder, no checkpoint in it, malformed files),
-/// model_errc::bad_config, model_errc::unsupported (the path is no folder). A checkpoint that is well formed
-/// but that this build cannot run is no error: see `inspection::runnable`.
+/// model_errc::bad_config, model_errc::unsupported (the path is no folder). A checkpoint that is
+/// well formed but that this build cannot run is no error: see `inspection::runnable`.
 inspection blocking_inspect(const std::filesystem::path& path);
 
-/// The card of a checkpoint folder on this machine, made by inspection, so that any checkpoint of a known
-/// architecture runs. Its key is `path` as given; its loader reads the folder itself and needs no fetcher.
+/// The card of a checkpoint folder on this machine, made by inspection, so that any checkpoint of a
+/// known architecture runs. Its key is `path` as given; its loader reads the folder itself and
+/// needs no fetcher.
 /// Runs, errors: as `blocking_inspect`; model_errc::unsupported where this build cannot run it.
 card blocking_card(const std::filesystem::path& path);
 

@@ -2,9 +2,12 @@
 
 #include <modelpool/async/awaitable.hpp>
 #include <modelpool/capability/text_embedding.hpp>
+#include <modelpool/pool/any_handle.hpp>
 #include <modelpool/pool/detail/embed_engine.hpp>
-#include <modelpool/pool/detail/group.hpp>
+#include <modelpool/pool/generation_handle.hpp>
+#include <modelpool/pool/image_embed_handle.hpp>
 #include <modelpool/pool/options.hpp>
+#include <modelpool/pool/text_to_image_handle.hpp>
 
 #include <memory>
 #include <string>
@@ -13,37 +16,6 @@
 
 namespace modelpool {
 
-/// What handles of all capabilities have in common: a cheap, weak reference to one model of a pool. Copies
-/// freely; used from any thread; outlives its pool safely, after which its operations fail with
-/// pool_errc::shut_down. A default-constructed handle behaves so from the start.
-class any_handle {
-public:
-    any_handle() = default;
-    explicit any_handle(const std::shared_ptr<detail::group>& model)
-        : key_{model->key()}
-        , model_{model}
-    {}
-
-    /// The model's key in its pool.
-    const std::string& key() const noexcept { return key_; }
-    /// Whether the pool still has the model.
-    explicit operator bool() const noexcept { return !model_.expired(); }
-
-protected:
-    const std::weak_ptr<detail::group>& model() const noexcept { return model_; }
-
-private:
-    std::string key_;
-    std::weak_ptr<detail::group> model_;
-};
-
-/// The operations of one model: specialised for each capability.
-template <class C>
-class handle : public any_handle {
-public:
-    using any_handle::any_handle;
-};
-
 /// Embeds texts.
 template <>
 class handle<text_embedding> : public any_handle {
@@ -51,16 +23,17 @@ public:
     using any_handle::any_handle;
 
     /// Embeds texts: loads the model first where no worker has it.
-    /// Result: [texts.size(), dim] rows in the order of `texts`, of unit length unless the options say
-    /// otherwise.
-    /// Runs: tokenised and computed on the workers' own threads, in batches with whatever else waits;
-    /// completes on the caller's executor.
+    /// Result: [texts.size(), dim] rows in the order of `texts`, of unit length unless the options
+    /// say otherwise.
+    /// Runs: tokenised and computed on the workers' own threads, in batches with whatever else
+    /// waits; completes on the caller's executor.
     /// Errors: errc::invalid_argument (no texts, unknown prompt or dimension, with the choices);
-    /// text_errc::not_utf8 and text_errc::too_long, naming the text by its index; model_errc::failed,
-    /// model_errc::out_of_memory; pool_errc::queue_full, shut_down, memory_exhausted, deadline_missed,
-    /// worker_lost; where the model had to be loaded, whatever its loader threw.
-    /// Cancellation: terminal and partial at any time; total until a worker has begun. The caller leaves at
-    /// once, and the worker stays healthy.
+    /// text_errc::not_utf8 and text_errc::too_long, naming the text by its index;
+    /// model_errc::failed, model_errc::out_of_memory; pool_errc::queue_full, shut_down,
+    /// memory_exhausted, deadline_missed, worker_lost; where the model had to be loaded, whatever
+    /// its loader threw.
+    /// Cancellation: terminal and partial at any time; total until a worker has begun. The caller
+    /// leaves at once, and the worker stays healthy.
     /// Lifetime: owns its arguments; the handle may be destroyed while it runs.
     awaitable<embeddings> embed(
         std::vector<std::string> texts,
@@ -68,7 +41,7 @@ public:
         request_options request = {}) const
     {
         auto operation = std::make_shared<detail::embed_job>(
-            model(), std::move(texts), std::move(options), request);
+            model(), std::move(texts), std::move(options), std::move(request));
         return detail::await_reply<embeddings>(std::move(operation));
     }
 
@@ -78,14 +51,14 @@ public:
     {
         std::vector<std::string> texts;
         texts.push_back(std::move(text));
-        return embed(std::move(texts), std::move(options), request);
+        return embed(std::move(texts), std::move(options), std::move(request));
     }
 
     /// What the model says of itself; loads it first where no worker has it.
     /// Runs, errors, cancellation, lifetime: as `embed`.
     awaitable<embedder_info> info(request_options request = {}) const
     {
-        auto operation = std::make_shared<detail::embedder_info_job>(model(), request);
+        auto operation = std::make_shared<detail::embedder_info_job>(model(), std::move(request));
         return detail::await_reply<embedder_info>(std::move(operation));
     }
 };

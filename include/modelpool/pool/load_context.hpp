@@ -7,6 +7,7 @@
 #include <modelpool/pool/detail/load_session.hpp>
 #include <modelpool/pool/options.hpp>
 #include <modelpool/runtime.hpp>
+#include <modelpool/runtime/events.hpp>
 
 #include <exception>
 #include <functional>
@@ -23,7 +24,8 @@ struct model_source {
     file_selection files;
 };
 
-/// What a loader is given. A value; a copy in a job keeps nothing of the pool alive but the load itself.
+/// What a loader is given. A value; a copy in a job keeps nothing of the pool alive but the load
+/// itself.
 class load_context {
 public:
     load_context(
@@ -31,32 +33,54 @@ public:
         std::string key,
         std::shared_ptr<detail::load_session> session,
         const worker_options& options,
-        model_source source)
+        std::shared_ptr<const model_source> source,
+        std::function<void(load_progress)> report)
         : runtime_{&rt}
         , key_{std::move(key)}
         , session_{std::move(session)}
         , device_{options.device()}
         , dtype_{options.dtype()}
         , source_{std::move(source)}
+        , report_{std::move(report)}
     {}
 
     /// Gets files. Errors: hub_errc::no_fetcher where the runtime was built without one.
     fetcher& hub() const { return runtime_->files(); }
     /// The repository and files of the model's card; an empty repository where it has none.
-    const model_source& source() const noexcept { return source_; }
+    const model_source& source() const noexcept { return *source_; }
     /// The model's key in its pool.
     const std::string& key() const noexcept { return key_; }
     const modelpool::device& device() const noexcept { return device_; }
     modelpool::dtype dtype() const noexcept { return dtype_; }
-    /// True once nobody wants the model any more. Blocking jobs poll it between tensors; the loader's own
-    /// awaits are cancelled besides.
+    /// True once nobody wants the model any more. Blocking jobs poll it between tensors; the
+    /// loader's own awaits are cancelled besides.
     stop_flag stop() const { return session_->stop(); }
+
+    /// Says how far the load has come, to whoever waits for it and to subscribers of events. Any
+    /// thread.
+    void report(std::string stage, fetch_progress done = {}) const
+    {
+        load_progress progress;
+        progress.stage = std::move(stage);
+        progress.files = std::move(done);
+        report_(std::move(progress));
+    }
+    /// What `fetcher::fetch` is given so that its progress is reported as stage "fetch".
+    on_fetch_progress fetch_reporter() const
+    {
+        return [report = report_](const fetch_progress& done) {
+            load_progress progress;
+            progress.stage = "fetch";
+            progress.files = done;
+            report(std::move(progress));
+        };
+    }
 
     /// Runs `job()` on the worker's own thread: the only place where the model may be built.
     /// Result: what the job returns; default-constructible and movable.
     /// Runs: on the worker's thread; completes on the loader's executor.
-    /// Errors: what the job throws; operation_aborted where the load was stopped meanwhile: what the job made
-    /// then dies on the worker's thread. Cancellation: as `modelpool::offload`.
+    /// Errors: what the job throws; operation_aborted where the load was stopped meanwhile: what
+    /// the job made then dies on the worker's thread. Cancellation: as `modelpool::offload`.
     template <class F>
     awaitable<std::invoke_result_t<F&>> offload(F job) const
     {
@@ -79,12 +103,14 @@ private:
     std::shared_ptr<detail::load_session> session_;
     modelpool::device device_;
     modelpool::dtype dtype_;
-    model_source source_;
+    std::shared_ptr<const model_source> source_;
+    std::function<void(load_progress)> report_;
 };
 
 /// Makes a model of capability `C`: any callable that takes a load_context and returns
-/// `awaitable<std::unique_ptr<C::model>>`. It is called again for each worker whose model cannot share. It runs
-/// on a strand over the runtime's executor; its parameter is a value, so that nothing dangles.
+/// `awaitable<std::unique_ptr<C::model>>`. It is called again for each worker whose model cannot
+/// share. It runs on a strand over the runtime's executor; its parameter is a value, so that
+/// nothing dangles.
 template <class C>
 using loader = std::function<awaitable<std::unique_ptr<typename C::model>>(load_context)>;
 

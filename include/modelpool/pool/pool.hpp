@@ -55,6 +55,7 @@ public:
     /// Prompts by name, before those of the checkpoint.
     model_options& prompts(std::map<std::string, std::string> value)
     {
+        tuned_ = tuned_ || !value.empty();
         prompts_ = std::move(value);
         return *this;
     }
@@ -62,6 +63,7 @@ public:
 
     model_options& default_prompt(std::optional<std::string> value)
     {
+        tuned_ = tuned_ || value.has_value();
         default_prompt_ = std::move(value);
         return *this;
     }
@@ -70,10 +72,23 @@ public:
     /// Whether rows may be cut to shorter ones, where the checkpoint does not say.
     model_options& cuttable(std::optional<bool> value)
     {
+        tuned_ = tuned_ || value.has_value();
         cuttable_ = value;
         return *this;
     }
     const std::optional<bool>& cuttable() const noexcept { return cuttable_; }
+
+    /// How a generator samples where a request does not say.
+    model_options& sampling(sampling_params value)
+    {
+        tuned_ = true;
+        sampling_ = std::move(value);
+        return *this;
+    }
+    const sampling_params& sampling() const noexcept { return sampling_; }
+
+    /// Whether anything was said that engines must know.
+    bool tuned() const noexcept { return tuned_; }
 
 private:
     worker_options worker_;
@@ -82,35 +97,40 @@ private:
     std::map<std::string, std::string> prompts_;
     std::optional<std::string> default_prompt_;
     std::optional<bool> cuttable_;
+    sampling_params sampling_;
+    bool tuned_{false};
 };
 
-/// Workers that run models of one capability, each model with a queue of its own. Each worker is one thread
-/// that loads, runs and destroys its model. A resource: neither copied nor moved; its runtime outlives it.
-/// May be used from any thread.
+/// Workers that run models of one capability, each model with a queue of its own. Each worker is
+/// one thread that loads, runs and destroys its model. A resource: neither copied nor moved; its
+/// runtime outlives it. May be used from any thread.
 template <class C>
 class pool {
 public:
     explicit pool(runtime& rt, const pool_options& options = {})
-        : core_{std::make_shared<detail::pool_core>(rt, C::name, options)}
+        : core_{std::make_shared<detail::pool_core>(
+              rt, C::name, options, engine_settings(options, model_options{}))}
     {}
     pool(const pool&) = delete;
     pool& operator=(const pool&) = delete;
     pool(pool&&) = delete;
     pool& operator=(pool&&) = delete;
-    /// Without a `shutdown` before: drops all requests (pool_errc::shut_down), and blocks until the threads
-    /// are joined. Loaders that have not ended are cancelled and left to their executor: a model that one of
-    /// them holds at that moment dies there.
+    /// Without a `shutdown` before: drops all requests (pool_errc::shut_down), and blocks until the
+    /// threads are joined. Loaders that have not ended are cancelled and left to their executor: a
+    /// model that one of them holds at that moment dies there.
     ~pool() { core_->blocking_close(); }
 
-    /// Starts a worker for `key` and waits until it is ready: its model loaded, warmed up if asked for. A second
-    /// worker of the same key and device shares the first one's weights where the model can; otherwise it
-    /// runs its own loader. Workers started so do not count against the scaling limits.
-    /// Runs: `load` on a strand over the runtime's executor, its blocking jobs on the worker's thread;
-    /// completes on the caller's executor.
+    /// Starts a worker for `key` and waits until it is ready: its model loaded, warmed up if asked
+    /// for. A second worker of the same key and device shares the first one's weights where the
+    /// model can; otherwise it runs its own loader. Workers started so do not count against the
+    /// scaling limits.
+    /// Runs: `load` on a strand over the runtime's executor, its blocking jobs on the worker's
+    /// thread; completes on the caller's executor.
     /// Errors: what `load` throws (a modelpool::error with the key put before its text);
-    /// pool_errc::load_failed where it gave no model; pool_errc::memory_exhausted; pool_errc::shut_down.
-    /// Cancellation: terminal, partial and total at any time; the load is then stopped, at the loader's next
-    /// await or blocking job that polls, unless requests wait for it.
+    /// pool_errc::load_failed where it gave no model; pool_errc::memory_exhausted;
+    /// pool_errc::shut_down.
+    /// Cancellation: terminal, partial and total at any time; the load is then stopped, at the
+    /// loader's next await or blocking job that polls, unless requests wait for it.
     /// Lifetime: owns its arguments.
     awaitable<void> spawn_worker(std::string key, loader<C> load, worker_options options = {})
     {
@@ -136,8 +156,8 @@ public:
     /// Forgets one model and ends it, as `shutdown` ends all.
     /// Result: false where the pool has none of that key.
     /// Runs, errors: as `shutdown`.
-    /// Cancellation: terminal, partial and total; what waits or runs is then failed at once, and the pool's own
-    /// end joins the threads.
+    /// Cancellation: terminal, partial and total; what waits or runs is then failed at once, and
+    /// the pool's own end joins the threads.
     awaitable<bool> remove(std::string key, std::chrono::nanoseconds grace)
     {
         return detail::pool_core::remove(core_, std::move(key), grace);
@@ -146,40 +166,59 @@ public:
     /// A snapshot of all models. Does not block on anything that runs.
     std::vector<model_stats> stats() const { return core_->stats(); }
 
-    /// Ends the pool: refuses new requests, lets what waits and runs end for at most `grace`, fails the rest
-    /// (pool_errc::shut_down), destroys each model on its own thread, and joins the threads. May be
-    /// repeated.
+    /// Ends the pool: refuses new requests, lets what waits and runs end for at most `grace`, fails
+    /// the rest (pool_errc::shut_down), destroys each model on its own thread, and joins the
+    /// threads. May be repeated.
     /// Runs: joins on the runtime's file threads; completes on the caller's executor.
     /// Errors: none of its own.
-    /// Cancellation: terminal, partial and total; the pool stays closed, and may be shut down again.
+    /// Cancellation: terminal, partial and total; the pool stays closed, and may be shut down
+    /// again.
     awaitable<void> shutdown(std::chrono::nanoseconds grace)
     {
         return detail::pool_core::shutdown(core_, grace);
     }
 
 private:
+    static detail::engine_options
+    engine_settings(const pool_options& shared, const model_options& options)
+    {
+        detail::engine_options engine;
+        engine.batch_tokens = shared.batch_tokens();
+        engine.batch_images = shared.batch_images();
+        engine.generation = shared.generation();
+        engine.sampling = options.sampling();
+        engine.prompts = options.prompts();
+        engine.default_prompt = options.default_prompt();
+        engine.cuttable = options.cuttable();
+        return engine;
+    }
+
     static detail::group_setup setup(
         const detail::pool_core& core,
         std::string key,
         loader<C> load,
         const model_options& options)
     {
-        detail::engine_options engine;
-        engine.batch_tokens = core.options().batch_tokens();
-        engine.prompts = options.prompts();
-        engine.default_prompt = options.default_prompt();
-        engine.cuttable = options.cuttable();
         detail::group_setup made;
         made.key = std::move(key);
+        made.capability = core.capability();
         made.pool = core.options();
-        made.scaling = options.scaling().value_or(core.options().scaling());
+        // A thousand models that bring nothing of their own share what the pool has.
+        made.engine = options.tuned() ? std::make_shared<const detail::engine_options>(
+                                            engine_settings(*core.options(), options))
+                                      : core.engine();
+        made.scaling = options.scaling().value_or(core.options()->scaling());
         made.worker = options.worker();
-        made.source = options.source();
-        if (load) made.load = wrap(std::move(load), std::move(engine));
+        made.source = options.source().repo.id().empty()
+                          ? core.no_source()
+                          : std::make_shared<const model_source>(options.source());
+        if (load) made.load = wrap(std::move(load), made.engine);
         return made;
     }
 
-    static detail::engine_loader wrap(loader<C> load, detail::engine_options options)
+    using shared_settings = std::shared_ptr<const detail::engine_options>;
+
+    static detail::engine_loader wrap(loader<C> load, shared_settings options)
     {
         return [load = std::move(load), options = std::move(options)](load_context context) {
             return run(load, options, std::move(context));
@@ -187,12 +226,12 @@ private:
     }
 
     static awaitable<std::unique_ptr<detail::engine>>
-    run(loader<C> load, detail::engine_options options, load_context context)
+    run(loader<C> load, shared_settings options, load_context context)
     {
         auto loading = load(std::move(context));
         std::unique_ptr<typename C::model> model = co_await std::move(loading);
         if (!model) throw error{pool_errc::load_failed, "the loader gave no model"};
-        co_return detail::engine_of<C>::make(std::move(model), std::move(options));
+        co_return detail::engine_of<C>::make(std::move(model), *options);
     }
 
     static awaitable<void> spawn(
@@ -203,11 +242,10 @@ private:
     {
         if (!load) throw error{errc::invalid_argument, "spawn_worker needs a loader"};
         const model_options plain;
-        detail::group_setup made = setup(*core, key, loader<C>{}, plain);
-        detail::engine_options engine;
-        engine.batch_tokens = core->options().batch_tokens();
-        detail::engine_loader wrapped = wrap(std::move(load), std::move(engine));
-        const std::shared_ptr<detail::group> model = core->ensure(std::move(made));
+        const std::shared_ptr<detail::group> model =
+            core->ensure(setup(*core, key, loader<C>{}, plain));
+        // A model that a card described keeps the card's prompts and defaults.
+        detail::engine_loader wrapped = wrap(std::move(load), model->engine_settings());
         auto ready = model->spawn(std::move(options), std::move(wrapped));
         co_await std::move(ready);
     }

@@ -6,6 +6,7 @@
 #include <modelpool/capability/text_to_image.hpp>
 #include <modelpool/capability/text_to_text.hpp>
 #include <modelpool/capability/vision.hpp>
+#include <modelpool/device.hpp>
 #include <modelpool/hub/snapshot.hpp>
 #include <modelpool/pool/load_context.hpp>
 #include <modelpool/pool/options.hpp>
@@ -38,7 +39,8 @@ public:
     loader<C> get() const;
 
 private:
-    // Vision and text_to_text share a model interface, so places are told apart by index, not by type.
+    // Vision and text_to_text share a model interface, so places are told apart by index, not by
+    // type.
     std::variant<
         loader<text_embedding>,
         loader<image_embedding>,
@@ -63,8 +65,12 @@ struct card {
     std::optional<std::string> default_prompt;
     sampling_params sampling;  ///< defaults of a generator
     std::string licence;
-    bool gated{false};    ///< its repository wants an accepted licence and a token
-    bool warm_up{false};  ///< run one small forward before a worker says that it is ready
+    bool gated{false};         ///< its repository wants an accepted licence and a token
+    bool warm_up{false};       ///< run one small forward before a worker says that it is ready
+    modelpool::device device;  ///< where its workers compute
+    dtype precision{dtype::automatic};  ///< what they compute in
+    int n_threads{0};                   ///< as worker_options::n_threads
+    bool pinned{false};                 ///< as worker_options::pinned
     std::optional<scaling_options> scaling;
 
     capability kind() const noexcept { return load.kind(); }

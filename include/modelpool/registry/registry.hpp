@@ -8,6 +8,7 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -31,6 +32,14 @@ namespace detail {
 /// State and decisions of a registry: plain calls, each under the lock as a whole.
 class registry_core {
 public:
+    /// Revisions named by `find("key@revision")` that are kept besides the cards; unused ones make
+    /// room for new ones, so that names which come from outside cannot fill the memory.
+    static constexpr std::size_t n_most_revisions = 64;
+
+    explicit registry_core(runtime& rt)
+        : runtime_{rt}
+    {}
+
     template <class C>
     void use(const std::shared_ptr<pool_core>& pool)
     {
@@ -69,25 +78,32 @@ private:
     std::shared_ptr<group> group_of(const std::string& key, entry& found);
     void check_free(const std::string& name) const;
     std::string resolve(const std::string& name);
+    void make_room_for_revision();
+    void erase(const std::string& key);
+    void announce(event_kind kind, const std::string& key, capability what) const;
     std::string canonical(const std::string& name) const;
     std::optional<std::string> known_key(const std::string& name) const;
     [[noreturn]] void fail_unknown(const std::string& name) const;
 
+    runtime& runtime_;
     mutable std::mutex mutex_;
     std::array<std::weak_ptr<pool_core>, 5> pools_;
     entry_map entries_;
     std::map<std::string, std::string> aliases_;
+    std::deque<std::string> revisions_;  // keys that `find` made, the oldest first
 };
 
 }  // namespace detail
 
-/// Names of models, over the pools that run them. Looking a model up never loads it; its first operation does.
-/// A resource: neither copied nor moved; the pools it uses outlive it. May be used from any thread: every
-/// operation sees entries whole or not at all. Only `remove` suspends; the others need no cancellation.
+/// Names of models, over the pools that run them. Looking a model up never loads it; its first
+/// operation does. Changes can be followed with `runtime::events` (model_added, model_removed). A
+/// resource: neither copied nor moved; its runtime and the pools it uses outlive it. May be used
+/// from any thread: every operation sees entries whole or not at all. Only `remove` suspends; the
+/// others need no cancellation.
 class registry {
 public:
-    explicit registry(runtime&)
-        : core_{std::make_shared<detail::registry_core>()}
+    explicit registry(runtime& rt)
+        : core_{std::make_shared<detail::registry_core>(rt)}
     {}
     registry(const registry&) = delete;
     registry& operator=(const registry&) = delete;
@@ -103,7 +119,8 @@ public:
     }
 
     /// Registers models that may be loaded: all of them, or none.
-    /// Errors: registry_errc::duplicate_key, naming the key or alias, in whatever capability it is taken.
+    /// Errors: registry_errc::duplicate_key, naming the key or alias, in whatever capability it is
+    /// taken.
     awaitable<void> add(std::vector<card> cards) { return run_add(core_, std::move(cards)); }
     awaitable<void> add(card one)
     {
@@ -113,16 +130,20 @@ public:
     }
 
     /// Registers a model that `spawn_worker` or `pool::add` made by hand in `models`.
-    /// Errors: registry_errc::duplicate_key; pool_errc::unknown_model where the pool has no such model.
+    /// Errors: registry_errc::duplicate_key; pool_errc::unknown_model where the pool has no such
+    /// model.
     template <class C>
     awaitable<void> add(std::string key, pool<C>& models)
     {
         return run_add_group(core_, std::move(key), capability_of<C>(), models.core_);
     }
 
-    /// The handle of a model, by its key, an alias, or `key@revision` for another revision of a card's
-    /// repository, which becomes a model of its own.
-    /// Errors: registry_errc::unknown_key, wrong_capability, no_pool; pool_errc::shut_down.
+    /// The handle of a model, by its key, an alias, or `key@revision` for another revision of a
+    /// card's repository, which becomes a model of its own. Of these the last 64 are kept: an older
+    /// one that has no worker and no request is forgotten, and its handles fail with
+    /// pool_errc::shut_down.
+    /// Errors: registry_errc::unknown_key, wrong_capability, no_pool, too_many;
+    /// pool_errc::shut_down.
     template <class C>
     awaitable<handle<C>> find(std::string key)
     {
@@ -137,7 +158,8 @@ public:
 
     /// Forgets a model, and ends it in its pool as `pool::remove` does.
     /// Errors: registry_errc::unknown_key.
-    /// Cancellation: terminal, partial and total while it waits; the model is forgotten all the same.
+    /// Cancellation: terminal, partial and total while it waits; the model is forgotten all the
+    /// same.
     awaitable<void>
     remove(std::string key, std::chrono::nanoseconds grace = std::chrono::seconds{5})
     {

@@ -27,15 +27,18 @@ public:
     virtual ~clock() = default;
 
     virtual time_point now() const noexcept = 0;
-    /// Calls `ring` once `when` has come, on a thread of the clock's; `ring` is short and does not throw.
+    /// Calls `ring` once `when` has come, on a thread of the clock's; `ring` is short and does not
+    /// throw.
     virtual alarm_id call_at(time_point when, std::function<void()> ring) = 0;
-    /// Forgets an alarm. Returns once it neither rings nor will ring, except when called from that very
-    /// alarm. An unknown id is ignored.
+    /// Forgets an alarm. Returns once it neither rings nor will ring, except when called from that
+    /// very alarm. An unknown id is ignored.
     virtual void cancel(alarm_id id) noexcept = 0;
+    /// Forgets an alarm unless it rings already; returns at once. An unknown id is ignored.
+    virtual void forget(alarm_id id) noexcept = 0;
 };
 
-/// The machine's steady clock. Its thread starts with the first alarm and sleeps until the next is due: with no
-/// alarm set it never wakes.
+/// The machine's steady clock. Its thread starts with the first alarm and sleeps until the next is
+/// due: with no alarm set it never wakes.
 class steady_clock final : public clock {
 public:
     steady_clock() = default;
@@ -58,15 +61,29 @@ public:
     alarm_id call_at(time_point when, std::function<void()> ring) override
     {
         alarm_id id = 0;
+        bool is_next = false;
         {
             const std::lock_guard lock{mutex_};
             id = next_id_++;
             due_of_.emplace(id, when);
-            alarms_.emplace(std::pair{when, id}, std::move(ring));
+            const auto place = alarms_.emplace(std::pair{when, id}, std::move(ring)).first;
+            is_next = place == alarms_.begin();
             if (!thread_.joinable()) thread_ = std::thread{[this] { run(); }};
         }
-        wake_.notify_one();
+        if (is_next) wake_.notify_one();
         return id;
+    }
+
+    void forget(alarm_id id) noexcept override
+    {
+        std::function<void()> gone;  // destroyed outside the lock
+        const std::lock_guard lock{mutex_};
+        const auto due = due_of_.find(id);
+        if (due == due_of_.end()) return;
+        const auto place = alarms_.find(std::pair{due->second, id});
+        gone = std::move(place->second);
+        alarms_.erase(place);
+        due_of_.erase(due);
     }
 
     void cancel(alarm_id id) noexcept override

@@ -13,9 +13,10 @@
 
 namespace modelpool {
 
-/// Shares the cores among the workers that compute. Busy workers never run more compute threads than there are
-/// cores, as long as there are not more busy workers than cores (each has at least one thread). A worker that
-/// starts takes threads from the others, who give them up at their next step. Thread-safe.
+/// Shares the cores among the workers that compute. Busy workers never run more compute threads
+/// than there are cores, as long as there are not more busy workers than cores (each has at least
+/// one thread). A worker that starts takes threads from the others, who give them up at their next
+/// step. Thread-safe.
 class core_governor {
     struct share {
         int wanted{1};
@@ -24,8 +25,8 @@ class core_governor {
     };
 
 public:
-    /// A newcomer waits this long for a thread of its own. Who reports no step for longer than that holds
-    /// nobody up: the newcomer then computes on one thread beside it.
+    /// A newcomer waits this long for a thread of its own. Who reports no step for longer than that
+    /// holds nobody up: the newcomer then computes on one thread beside it.
     static constexpr std::chrono::milliseconds patience{100};
 
     explicit core_governor(int n_cores)
@@ -46,8 +47,8 @@ public:
         return n_in_use();
     }
 
-    /// The threads of one worker while it computes, and the monitor of that computation. Stays where it was
-    /// made; destroying it gives the threads back. Used by one thread.
+    /// The threads of one worker while it computes, and the monitor of that computation. Stays
+    /// where it was made; destroying it gives the threads back. Used by one thread.
     class lease final : public run_monitor {
     public:
         /// Blocks until a thread is free, at most `patience`. `wanted`: the most threads of use.

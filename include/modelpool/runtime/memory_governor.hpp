@@ -52,8 +52,8 @@ struct memory_ledger {
 
 }  // namespace detail
 
-/// Bytes taken from a memory budget, given back exactly once: when this object is destroyed, on any thread. A
-/// default-constructed reservation holds nothing. Moves freely; may outlive the governor.
+/// Bytes taken from a memory budget, given back exactly once: when this object is destroyed, on any
+/// thread. A default-constructed reservation holds nothing. Moves freely; may outlive the governor.
 class reservation {
 public:
     reservation() = default;
@@ -92,7 +92,8 @@ public:
         return true;
     }
 
-    /// Takes `bytes` of these into a reservation of their own. Precondition: no more than `bytes()`.
+    /// Takes `bytes` of these into a reservation of their own. Precondition: no more than
+    /// `bytes()`.
     reservation split(std::uint64_t bytes)
     {
         MODELPOOL_ASSERT(bytes <= bytes_);
@@ -165,7 +166,8 @@ struct memory_use {
     std::uint64_t bytes{0};
 };
 
-/// A budget of bytes that all pools of a runtime share. It counts; it allocates nothing. Thread-safe.
+/// A budget of bytes that all pools of a runtime share. It counts; it allocates nothing.
+/// Thread-safe.
 class memory_governor {
 public:
     explicit memory_governor(std::uint64_t limit_bytes)
@@ -184,7 +186,8 @@ public:
         return ledger_->available();
     }
 
-    /// Takes `bytes` where the budget has room for them; nothing otherwise. `holder` is named in messages.
+    /// Takes `bytes` where the budget has room for them; nothing otherwise. `holder` is named in
+    /// messages.
     std::optional<reservation> try_reserve(std::uint64_t bytes, std::string holder)
     {
         const std::lock_guard lock{ledger_->mutex};
@@ -231,7 +234,8 @@ public:
     /// Who holds how much, the largest first; bytes of one holder are added up.
     std::vector<memory_use> holders() const;
 
-    /// The error that says how many bytes `holder` asked for, how many are there, and who has the rest.
+    /// The error that says how many bytes `holder` asked for, how many are there, and who has the
+    /// rest.
     error exhausted(std::uint64_t bytes, const std::string& holder) const;
 
 private:
@@ -241,12 +245,13 @@ private:
 /// "1.5 GiB", "384.0 MiB", "12 bytes".
 std::string bytes_text(std::uint64_t bytes);
 
-/// The default budget of a machine: 80 % of the smaller of its memory and of the limits of the control groups
-/// (v1 and v2) this process is in, less 2 GiB, but at least a quarter of that smaller number.
+/// The default budget of a machine: 80 % of the smaller of its memory and of the limits of the
+/// control groups (v1 and v2) this process is in, less 2 GiB, but at least a quarter of that
+/// smaller number.
 std::uint64_t default_memory_limit_bytes(std::uint64_t smallest_bytes) noexcept;
 
-/// The smaller of this machine's memory and of its control groups' limits. `root` stands before "/proc" and
-/// "/sys": tests put files of their own there. Reads a few small files.
+/// The smaller of this machine's memory and of its control groups' limits. `root` stands before
+/// "/proc" and "/sys": tests put files of their own there. Reads a few small files.
 std::uint64_t blocking_machine_memory_bytes(const std::string& root = "");
 
 }  // namespace modelpool

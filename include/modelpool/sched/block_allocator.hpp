@@ -14,8 +14,8 @@
 
 namespace modelpool::sched {
 
-/// Names the content of a chain of full blocks: all positions from 0 to the end of one block. Never issued twice,
-/// so an equal id means equal content, proven token by token.
+/// Names the content of a chain of full blocks: all positions from 0 to the end of one block. Never
+/// issued twice, so an equal id means equal content, proven token by token.
 enum class prefix_id : std::uint64_t { empty = 0 };
 
 /// Positions of a block that lie inside an image.
@@ -34,12 +34,14 @@ struct block_content {
     std::span<const image_part> images;
 };
 
-/// Hands out the blocks of a KV cache by number, counts references to them, and finds blocks again by their
-/// content. Not thread-safe; every operation takes constant time (those on content: the size of one block).
+/// Hands out the blocks of a KV cache by number, counts references to them, and finds blocks again
+/// by their content. Not thread-safe; every operation takes constant time (those on content: the
+/// size of one block).
 ///
-/// A block is free (holds nothing), used (referenced) or cached (referenced by nobody, but its content can be
-/// found). Cached blocks are taken back when no free one is left, the one longest unused first. Release the blocks
-/// of a sequence last block first: then a chain loses its end before its beginning, and what stays is findable.
+/// A block is free (holds nothing), used (referenced) or cached (referenced by nobody, but its
+/// content can be found). Cached blocks are taken back when no free one is left, the one longest
+/// unused first. Release the blocks of a sequence last block first: then a chain loses its end
+/// before its beginning, and what stays is findable.
 class block_allocator {
 public:
     using block = std::uint32_t;
@@ -78,8 +80,8 @@ public:
     /// Whether it can be found by its content: then nothing more may be written to it.
     bool is_published(block one) const { return records_[one].published; }
 
-    /// A block with one reference and no content; forgets a cached one where no free one is left. Empty when all
-    /// are used.
+    /// A block with one reference and no content; forgets a cached one where no free one is left.
+    /// Empty when all are used.
     std::optional<block> allocate()
     {
         list& from = free_.size > 0 ? free_ : cached_;
@@ -99,7 +101,8 @@ public:
         if (it.n_references++ == 0) unlink(cached_, one);
     }
 
-    /// One reference less. The last one makes the block cached where its content is complete, else free.
+    /// One reference less. The last one makes the block cached where its content is complete, else
+    /// free.
     void release(block one)
     {
         record& it = records_[one];
@@ -129,8 +132,8 @@ public:
         return std::nullopt;
     }
 
-    /// Makes a used block findable by what it will hold, before it is computed. There must be no block of that
-    /// content yet.
+    /// Makes a used block findable by what it will hold, before it is computed. There must be no
+    /// block of that content yet.
     prefix_id publish(block one, prefix_id parent, const block_content& content)
     {
         record& it = records_[one];
@@ -156,7 +159,8 @@ public:
         records_[one].complete = true;
     }
 
-    /// A used block is no longer found by its content: it was not computed after all, or will be written again.
+    /// A used block is no longer found by its content: it was not computed after all, or will be
+    /// written again.
     void forget(block one)
     {
         MODELPOOL_ASSERT(records_[one].n_references > 0 && records_[one].published);
@@ -186,7 +190,8 @@ private:
 
     static std::uint64_t mix(std::uint64_t hash, std::uint64_t value) noexcept
     {
-        // The finaliser of splitmix64 over a running sum: every bit of a token reaches every bit of the hash.
+        // The finaliser of splitmix64 over a running sum: every bit of a token reaches every bit of
+        // the hash.
         std::uint64_t x = hash * 0x9e3779b97f4a7c15U + value;
         x = (x ^ (x >> 30U)) * 0xbf58476d1ce4e5b9U;
         x = (x ^ (x >> 27U)) * 0x94d049bb133111ebU;

@@ -35,25 +35,26 @@ struct core_request {
     generation_params params;
     /// Must be given where the parameters ask for a JSON schema.
     std::unique_ptr<token_constraint> constraint;
-    int priority{0};  ///< the greater goes first
+    int priority{0};           ///< the greater goes first
+    sampling_params defaults;  ///< for what `params.sampling` leaves unset
 };
 
-/// All generations of one worker: a scheduler over a model's KV cache, and for each sequence a sampler, a stop matcher
-/// and the bytes of an unfinished character. Lives on the worker's thread, and needs no lock; what `scheduler` says of
-/// order and fairness holds.
+/// All generations of one worker: a scheduler over a model's KV cache, and for each sequence a
+/// sampler, a stop matcher and the bytes of an unfinished character. Lives on the worker's thread,
+/// and needs no lock; what `scheduler` says of order and fairness holds.
 ///
 ///     const sequence_id id = core.add({prompt, params, nullptr, 0});
 ///     while (core.has_work())
 ///         for (generation_update& update : core.step(context))
 ///             ...  // move its text into the stream of update.id; update.ended() says when to close it
 ///
-/// Every sequence ends exactly once: by an update with `finish` or `failure`, or by `end`, which gives its usage. An
-/// answer does not depend on what else runs, on chunks, on the cache, or on pauses, as far as the model's rows do
-/// not depend on their neighbours.
+/// Every sequence ends exactly once: by an update with `finish` or `failure`, or by `end`, which
+/// gives its usage. An answer does not depend on what else runs, on chunks, on the cache, or on
+/// pauses, as far as the model's rows do not depend on their neighbours.
 class generation_core {
 public:
-    /// Gives the model its KV cache: as many blocks as the budget allows, but no more than `max_sequences` whole
-    /// contexts. `model` outlives the core.
+    /// Gives the model its KV cache: as many blocks as the budget allows, but no more than
+    /// `max_sequences` whole contexts. `model` outlives the core.
     /// Errors: pool_errc::memory_exhausted where the budget does not hold two tokens' blocks;
     /// errc::invalid_argument for limits that cannot be; what `allocate_kv` throws.
     generation_core(generator& model, const generation_options& options)
@@ -69,10 +70,11 @@ public:
     }
 
     /// Queues a generation.
-    /// Errors: errc::invalid_argument for a parameter out of its range, an empty prompt or stop string;
-    /// errc::unsupported for a JSON schema without a constraint; text_errc::not_utf8 for a stop string;
-    /// text_errc::bad_id for a token that the vocabulary lacks; model_errc::context_overflow and
-    /// pool_errc::memory_exhausted for a prompt that can never fit.
+    /// Errors: errc::invalid_argument for a parameter out of its range, an empty prompt or stop
+    /// string; errc::unsupported for a JSON schema without a constraint; text_errc::not_utf8 for a
+    /// stop string; text_errc::bad_id for a token that the vocabulary lacks;
+    /// model_errc::context_overflow and pool_errc::memory_exhausted for a prompt that can never
+    /// fit.
     sequence_id add(core_request request)
     {
         MODELPOOL_ASSERT(request.prompt);
@@ -83,8 +85,9 @@ public:
         return keep(scheduler_.add(std::move(input)), std::move(state));
     }
 
-    /// Queues one more answer to the prompt of a sequence that has not ended, sharing what is computed of it. Its
-    /// parameters are its own; `request.prompt` is not looked at. Between steps only.
+    /// Queues one more answer to the prompt of a sequence that has not ended, sharing what is
+    /// computed of it. Its parameters are its own; `request.prompt` is not looked at. Between steps
+    /// only.
     /// Errors: as `add`; errc::invalid_argument for an unknown id.
     sequence_id fork(sequence_id from, core_request request)
     {
@@ -100,8 +103,8 @@ public:
         return keep(scheduler_.fork(from, std::move(input)), std::move(state));
     }
 
-    /// Ends a sequence for a reason of the caller's (cancelled, a deadline, a tool call that is complete): no update
-    /// of it follows. Empty where it has ended already.
+    /// Ends a sequence for a reason of the caller's (cancelled, a deadline, a tool call that is
+    /// complete): no update of it follows. Empty where it has ended already.
     std::optional<generation_usage> end(sequence_id id)
     {
         const sequence* one = scheduler_.get(id);
@@ -111,8 +114,9 @@ public:
         return usage;
     }
 
-    /// The reader of that sequence is behind: it makes no steps until `resume`. Unknown ids are ignored, and holding
-    /// or resuming twice is once. A token that the step in progress computes still comes.
+    /// The reader of that sequence is behind: it makes no steps until `resume`. Unknown ids are
+    /// ignored, and holding or resuming twice is once. A token that the step in progress computes
+    /// still comes.
     void hold(sequence_id id) { scheduler_.hold(id); }
     void resume(sequence_id id) { scheduler_.resume(id); }
 
@@ -121,12 +125,18 @@ public:
     /// Sequences that have not ended, held ones too.
     std::size_t size() const noexcept { return scheduler_.size(); }
     scheduler_stats stats() const noexcept { return scheduler_.stats(); }
+    /// Bytes of the KV cache.
+    std::size_t kv_bytes() const noexcept
+    {
+        const std::size_t n_tokens = scheduler_.options().block_tokens();
+        return scheduler_.blocks().n_blocks() * model_->kv_bytes(n_tokens, options_.kv_format());
+    }
 
-    /// One step of the model, for all sequences that can go on. The updates are valid until the next step, and may be
-    /// moved from; an update comes for each sequence that started, went on or ended. Nothing happens
-    /// where the context asked to stop meanwhile.
-    /// Errors: what the model throws. The step did not take place then, and all sequences remain: try again, or end
-    /// them. After `std::bad_alloc` from the core itself, drop it.
+    /// One step of the model, for all sequences that can go on. The updates are valid until the
+    /// next step, and may be moved from; an update comes for each sequence that started, went on or
+    /// ended. Nothing happens where the context asked to stop meanwhile.
+    /// Errors: what the model throws. The step did not take place then, and all sequences remain:
+    /// try again, or end those of `last_plan`. Where the core is `broken` after that, drop it.
     std::span<generation_update> step(run_context& context)
     {
         const step_plan& next = plan();
@@ -134,8 +144,8 @@ public:
             abandon();
             return {};
         }
-        logits_.resize(next.n_logits * model_->info().vocab_size);
         try {
+            logits_.resize(next.n_logits * model_->info().vocab_size);
             for (const block_copy& copy : next.copies)
                 model_->copy_kv_block(copy.from, copy.to);
             model_->step(next.rows, logits_, context);
@@ -150,27 +160,41 @@ public:
         return apply(logits_);
     }
 
-    /// The parts of `step`, for an owner that runs the model itself: `plan`, copy blocks, compute, and then `apply`
-    /// with [n_logits, vocab_size] values, or `abandon`.
-    const step_plan& plan() { return scheduler_.plan(); }
+    /// The parts of `step`, for an owner that runs the model itself: `plan`, copy blocks, compute,
+    /// and then `apply` with [n_logits, vocab_size] values, or `abandon`.
+    const step_plan& plan()
+    {
+        broken_ = true;
+        const step_plan& made = scheduler_.plan();
+        broken_ = false;
+        return made;
+    }
 
     std::span<generation_update> apply(std::span<const float> logits)
     {
         MODELPOOL_ASSERT(
             logits.size() == scheduler_.last_plan().n_logits * model_->info().vocab_size);
+        broken_ = true;
         scheduler_.commit();
         n_updates_ = 0;
         for (const planned_sequence& part : scheduler_.last_plan().sequences)
             advance(part, logits);
+        broken_ = false;
         return std::span{updates_}.first(n_updates_);
     }
 
     void abandon() { scheduler_.abandon(); }
 
-    /// Another budget: the KV cache is made anew, and all sequences are computed again, which their readers do not
-    /// notice. Gives the ends of those that the new cache cannot hold: their failure is
-    /// pool_errc::memory_exhausted. Between steps only.
-    /// Errors: as the constructor; where `allocate_kv` threw, the model has no cache, and the core can do no step.
+    /// The step planned last; its sequences may have ended since.
+    const step_plan& last_plan() const noexcept { return scheduler_.last_plan(); }
+    /// Whether the core itself ran out of memory within a step: where its sequences stand is lost.
+    bool broken() const noexcept { return broken_; }
+
+    /// Another budget: the KV cache is made anew, and all sequences are computed again, which their
+    /// readers do not notice. Gives the ends of those that the new cache cannot hold: their failure
+    /// is pool_errc::memory_exhausted. Between steps only.
+    /// Errors: as the constructor; where `allocate_kv` threw, the model has no cache, and the core
+    /// can do no step.
     std::span<generation_update> set_kv_budget(std::size_t bytes)
     {
         generation_options wanted = options_;
@@ -194,8 +218,12 @@ public:
 private:
     /// What a sequence has besides its place in the scheduler.
     struct generation {
-        generation(generation_params wanted, std::size_t vocab_size, std::uint64_t seed)
-            : choice{std::move(wanted.sampling), vocab_size, seed}
+        generation(
+            generation_params wanted,
+            sampling_params sampling,
+            std::size_t vocab_size,
+            std::uint64_t seed)
+            : choice{std::move(sampling), vocab_size, seed}
             , stops{std::move(wanted.stop)}
             , n_logprobs{wanted.n_logprobs}
             , ignore_end{wanted.ignore_end}
@@ -285,9 +313,10 @@ private:
         for (const std::string& stop : params.stop)
             check_utf8(stop);
         if (params.prompt_logprobs && !params.n_logprobs) params.n_logprobs = 0;
-        const std::uint64_t seed = params.sampling.seed ? *params.sampling.seed : seeds_.next();
-        auto state =
-            std::make_unique<generation>(std::move(params), model_->info().vocab_size, seed);
+        sampling_params sampling = params.sampling.over(request.defaults);
+        const std::uint64_t seed = sampling.seed ? *sampling.seed : seeds_.next();
+        auto state = std::make_unique<generation>(
+            std::move(params), std::move(sampling), model_->info().vocab_size, seed);
         state->constraint = std::move(request.constraint);
         state->choice.see_prompt(request.prompt->tokens);
         return state;
@@ -452,6 +481,7 @@ private:
     std::vector<float> logits_;
     sampler_scratch scratch_;
     std::string characters_;
+    bool broken_{false};
 };
 
 }  // namespace modelpool::sched

@@ -27,8 +27,8 @@ public:
     }
     kv_dtype kv_format() const noexcept { return kv_format_; }
 
-    /// Limits of a step, and the size of a block. Context length and number of blocks are not looked at: they
-    /// come from the model and the budget.
+    /// Limits of a step, and the size of a block. Context length and number of blocks are not
+    /// looked at: they come from the model and the budget.
     generation_options& limits(const scheduler_options& value)
     {
         limits_ = value;
@@ -36,7 +36,8 @@ public:
     }
     const scheduler_options& limits() const noexcept { return limits_; }
 
-    /// Where the seeds of requests that name none come from; none: the operating system's random numbers.
+    /// Where the seeds of requests that name none come from; none: the operating system's random
+    /// numbers.
     generation_options& entropy(std::uint64_t value)
     {
         entropy_ = value;

@@ -19,7 +19,8 @@ struct scored_token {
     /// Of the model's own distribution. 0 unless log-probabilities were asked for.
     float logprob{0.0F};
     std::vector<token_logprob> top;  ///< the likeliest tokens in its place, likeliest first
-    /// The model's logits that it was chosen by, before penalties and sampling. Valid until the next step.
+    /// The model's logits that it was chosen by, before penalties and sampling. Valid until the
+    /// next step.
     std::span<const float> logits;
 };
 
@@ -28,7 +29,8 @@ struct generation_update {
     sequence_id id{0};
     bool started{false};  ///< it took part in a step for the first time
     std::string text;     ///< goes on with the answer: whole UTF-8, possibly empty
-    /// The tokens generated, the one that ends the text among them. Their text may come later, or never.
+    /// The tokens generated, the one that ends the text among them. Their text may come later, or
+    /// never.
     std::vector<scored_token> tokens;
     /// With `prompt_logprobs`: the next tokens of the prompt, from its second one on.
     std::vector<scored_token> prompt_tokens;

@@ -25,7 +25,8 @@ struct candidate {
     }
 };
 
-/// The likeliest token of a row. Errors: model_errc::failed for an empty row, for NaN and plus infinity.
+/// The likeliest token of a row. Errors: model_errc::failed for an empty row, for NaN and plus
+/// infinity.
 inline candidate likeliest(std::span<const float> logits)
 {
     // Independent lanes: one running maximum would wait for each comparison.
@@ -63,7 +64,8 @@ inline candidate likeliest(std::span<const float> logits)
     return {top, static_cast<std::int32_t>(place - logits.begin())};
 }
 
-/// The `n` likeliest tokens, likeliest first, into `out`. One pass over the row, without sorting it.
+/// The `n` likeliest tokens, likeliest first, into `out`. One pass over the row, without sorting
+/// it.
 inline void likeliest_n(std::span<const float> logits, std::size_t n, std::vector<candidate>& out)
 {
     const auto order = [](const candidate& a, const candidate& b) { return a.likelier_than(b); };
@@ -72,7 +74,8 @@ inline void likeliest_n(std::span<const float> logits, std::size_t n, std::vecto
     if (n == 0) return;
     for (std::size_t i = 0; i < n; ++i)
         out.push_back({logits[i], static_cast<std::int32_t>(i)});
-    // The order makes it a heap whose front is the least likely. A later token of an equal logit has the higher id.
+    // The order makes it a heap whose front is the least likely. A later token of an equal logit
+    // has the higher id.
     std::make_heap(out.begin(), out.end(), order);
     for (std::size_t i = n; i < logits.size(); ++i) {
         if (!(logits[i] > out.front().logit)) continue;

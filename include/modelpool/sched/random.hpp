@@ -25,8 +25,8 @@ private:
     std::uint64_t state_;
 };
 
-/// xoshiro256** 1.0 (Blackman, Vigna, https://prng.di.unimi.it). The standard library's distributions differ from
-/// one implementation to the next; these numbers do not.
+/// xoshiro256** 1.0 (Blackman, Vigna, https://prng.di.unimi.it). The standard library's
+/// distributions differ from one implementation to the next; these numbers do not.
 class random_numbers {
 public:
     /// The state is four numbers of splitmix64, as its authors advise.

@@ -25,12 +25,12 @@ struct sampler_scratch {
     std::vector<candidate> kept;
 };
 
-/// Chooses the tokens of one sequence, as `sampling_params` says. The draws depend on the seed and on this
-/// sequence's logits alone.
+/// Chooses the tokens of one sequence, as `sampling_params` says. The draws depend on the seed and
+/// on this sequence's logits alone.
 class sampler {
 public:
-    /// Errors: errc::invalid_argument for a parameter out of its range, text_errc::bad_id for a bias of a token that
-    /// the vocabulary lacks.
+    /// Errors: errc::invalid_argument for a parameter out of its range, text_errc::bad_id for a
+    /// bias of a token that the vocabulary lacks.
     sampler(sampling_params params, std::size_t vocab_size, std::uint64_t seed)
         : params_{std::move(params)}
         , random_{seed}
@@ -55,7 +55,8 @@ public:
     }
 
     /// The next token. `allowed` is a constraint's mask; empty: all tokens.
-    /// Errors: model_errc::failed for NaN or plus infinity among the logits, and where no token is left.
+    /// Errors: model_errc::failed for NaN or plus infinity among the logits, and where no token is
+    /// left.
     std::int32_t sample(
         std::span<const float> logits,
         std::span<const std::uint64_t> allowed,
@@ -121,7 +122,8 @@ private:
 
     void adjust(std::vector<float>& logits, std::span<const std::uint64_t> allowed) const
     {
-        // Extreme parameters may overflow; minus infinity stays what it is, a token that never comes.
+        // Extreme parameters may overflow; minus infinity stays what it is, a token that never
+        // comes.
         const auto bounded = [](float value) {
             return std::min(value, std::numeric_limits<float>::max());
         };
@@ -211,8 +213,9 @@ private:
         }
     }
 
-    /// The nucleus of a whole row, likeliest first. The tokens below (1 - p) / n of the whole weight make up less
-    /// than 1 - p of it together, so none of them belongs to it; of the others, only the front is sorted.
+    /// The nucleus of a whole row, likeliest first. The tokens below (1 - p) / n of the whole
+    /// weight make up less than 1 - p of it together, so none of them belongs to it; of the others,
+    /// only the front is sorted.
     void keep_nucleus(std::span<const float> logits, sampler_scratch& scratch) const
     {
         double sum = 0;

@@ -19,27 +19,30 @@
 
 namespace modelpool::sched {
 
-/// Decides which sequences advance in each step, and which blocks of the KV cache each of them has. It knows no
-/// model and no clock: `plan`, then compute, then `commit` (or `abandon`). After that, a sequence whose known tokens
-/// are all computed must get another one by `append`, or be removed, before the next plan. Not thread-safe.
+/// Decides which sequences advance in each step, and which blocks of the KV cache each of them has.
+/// It knows no model and no clock: `plan`, then compute, then `commit` (or `abandon`). After that,
+/// a sequence whose known tokens are all computed must get another one by `append`, or be removed,
+/// before the next plan. Not thread-safe.
 ///
-/// A step holds one row for each live sequence that goes on by one token, and at most `prefill_chunk` rows of
-/// prompts. Who gets them:
-/// - Admission is in order of priority, then arrival, and nobody overtakes: the first of those waiting comes in
-///   once there is a place (`max_sequences`) and there are blocks for all its tokens, beside those that the live ones
-///   still need for theirs.
-/// - Among admitted prompts, of equal priority, the one with the fewest tokens left goes first, so a short prompt
-///   does not wait for a long one that came before it. A prompt that got nothing in four steps running is due: those
-///   go before all others, the longest passed over first. So a long prompt gets a fifth of the time beside a stream of
-///   short ones, and where more comes than can be done, its turn among the admitted.
-/// - With chunks of 128, a prompt of 256 that arrives just after a step of a long one began waits 128 rows and has its
-///   logits after 256 more: 1.5 times the unloaded 256.
-/// - When blocks run out, what sequences that make no steps hold is taken first; then the youngest live sequence is
-///   paused: it gives its blocks back and waits again, and later all its tokens are computed anew.
+/// A step holds one row for each live sequence that goes on by one token, and at most
+/// `prefill_chunk` rows of prompts. Who gets them:
+/// - Admission is in order of priority, then arrival, and nobody overtakes: the first of those
+///   waiting comes in once there is a place (`max_sequences`) and there are blocks for all its
+///   tokens, beside those that the live ones still need for theirs.
+/// - Among admitted prompts, of equal priority, the one with the fewest tokens left goes first, so
+///   a short prompt does not wait for a long one that came before it. A prompt that got nothing in
+///   four steps running is due: those go before all others, the longest passed over first. So a
+///   long prompt gets a fifth of the time beside a stream of short ones, and where more comes than
+///   can be done, its turn among the admitted.
+/// - With chunks of 128, a prompt of 256 that arrives just after a step of a long one began waits
+///   128 rows and has its logits after 256 more: 1.5 times the unloaded 256.
+/// - When blocks run out, what sequences that make no steps hold is taken first; then the youngest
+///   live sequence is paused: it gives its blocks back and waits again, and later all its tokens
+///   are computed anew.
 ///
-/// Prompts whose beginning is in the cache start behind it, on a block's boundary; the last known token is always
-/// computed. A prompt that meets a block which another sequence computes in the same step waits for that
-/// step, and then shares it.
+/// Prompts whose beginning is in the cache start behind it, on a block's boundary; the last known
+/// token is always computed. A prompt that meets a block which another sequence computes in the
+/// same step waits for that step, and then shares it.
 class scheduler {
 public:
     /// Errors: errc::invalid_argument.
@@ -51,17 +54,18 @@ public:
     const scheduler_options& options() const noexcept { return options_; }
 
     /// Queues a sequence.
-    /// Errors: errc::invalid_argument for an empty prompt, or images that are out of order or beyond it;
-    /// model_errc::context_overflow where the context has no room for it, and a token more;
-    /// pool_errc::memory_exhausted where the KV cache would not hold it even alone.
+    /// Errors: errc::invalid_argument for an empty prompt, or images that are out of order or
+    /// beyond it; model_errc::context_overflow where the context has no room for it, and a token
+    /// more; pool_errc::memory_exhausted where the KV cache would not hold it even alone.
     sequence_id add(sequence_input input)
     {
         std::unique_ptr<sequence> one = make(std::move(input));
         return enqueue(std::move(one));
     }
 
-    /// Queues a sequence with the prompt of another, which begins with what is computed of that. Only between
-    /// steps. `input.prompt` is not looked at. Errors: as `add`; errc::invalid_argument for an unknown id.
+    /// Queues a sequence with the prompt of another, which begins with what is computed of that.
+    /// Only between steps. `input.prompt` is not looked at. Errors: as `add`;
+    /// errc::invalid_argument for an unknown id.
     sequence_id fork(sequence_id from, sequence_input input)
     {
         MODELPOOL_ASSERT(!in_step_);
@@ -88,7 +92,8 @@ public:
         return enqueue(std::move(one));
     }
 
-    /// Ends a sequence; false where there is none. Its blocks are given back now, or at the end of the step.
+    /// Ends a sequence; false where there is none. Its blocks are given back now, or at the end of
+    /// the step.
     bool remove(sequence_id id)
     {
         sequence* one = find(id);
@@ -102,8 +107,9 @@ public:
         return true;
     }
 
-    /// The sequence makes no steps until `resume`; nobody waits for it, and its blocks go first when others need
-    /// some. In a step that it takes part in, this counts from the next one. False where there is no such sequence.
+    /// The sequence makes no steps until `resume`; nobody waits for it, and its blocks go first
+    /// when others need some. In a step that it takes part in, this counts from the next one. False
+    /// where there is no such sequence.
     bool hold(sequence_id id)
     {
         sequence* one = find(id);
@@ -217,8 +223,8 @@ public:
         end_step();
     }
 
-    /// Another number of blocks; what the old ones held is lost, and all sequences are paused. Gives those that
-    /// cannot go on with so few, for the caller to remove. Only between steps.
+    /// Another number of blocks; what the old ones held is lost, and all sequences are paused.
+    /// Gives those that cannot go on with so few, for the caller to remove. Only between steps.
     std::vector<sequence_id> resize(std::size_t n_blocks)
     {
         MODELPOOL_ASSERT(!in_step_);
@@ -246,7 +252,8 @@ private:
         sequence* which{nullptr};
         std::size_t index{0};
         prefix_id prefix{prefix_id::empty};
-        /// A block that holds the same already, or will after this step; referenced for this sequence.
+        /// A block that holds the same already, or will after this step; referenced for this
+        /// sequence.
         std::optional<block_allocator::block> twin;
     };
 
@@ -417,7 +424,8 @@ private:
         return n > one.blocks.size() ? n - one.blocks.size() : 0;
     }
 
-    /// Gives the sequence its next block, or a copy of its own of the one that it shares; false where none is left.
+    /// Gives the sequence its next block, or a copy of its own of the one that it shares; false
+    /// where none is left.
     bool grow(sequence& one)
     {
         const bool copies = must_copy(one);
@@ -471,8 +479,8 @@ private:
         }
     }
 
-    /// Takes what the cache holds of the tokens to come. True where the next block is being computed in this step by
-    /// another sequence.
+    /// Takes what the cache holds of the tokens to come. True where the next block is being
+    /// computed in this step by another sequence.
     bool extend_from_cache(sequence& one)
     {
         const std::size_t size = options_.block_tokens();
@@ -533,8 +541,8 @@ private:
         }
     }
 
-    /// Plans at most `left` rows of a prompt; gives how many. Rows end on a block's boundary where the prompt does not
-    /// end before it, so that others can share what this step computes.
+    /// Plans at most `left` rows of a prompt; gives how many. Rows end on a block's boundary where
+    /// the prompt does not end before it, so that others can share what this step computes.
     std::size_t plan_prompt(sequence& one, std::size_t left, bool is_first)
     {
         const std::size_t size = options_.block_tokens();
@@ -558,8 +566,8 @@ private:
         return n;
     }
 
-    /// No prompt has a block to go on with, and nobody is behind to wait for: the younger ones make room for the
-    /// oldest.
+    /// No prompt has a block to go on with, and nobody is behind to wait for: the younger ones make
+    /// room for the oldest.
     void force_oldest()
     {
         sequence& one = *live_.front();
@@ -571,8 +579,8 @@ private:
 
     void take_part(sequence& one, std::size_t n_rows)
     {
-        // A fork may be the last to hold a block that another sequence filled beyond the prompt. What it writes there
-        // differs, so the block must not be found any more.
+        // A fork may be the last to hold a block that another sequence filled beyond the prompt.
+        // What it writes there differs, so the block must not be found any more.
         const auto written = one.blocks[one.n_computed / options_.block_tokens()];
         if (blocks_.is_published(written)) blocks_.forget(written);
         planned_sequence part;
@@ -592,7 +600,8 @@ private:
         note_filled(one, end / options_.block_tokens());
     }
 
-    /// Announces the blocks that this step fills, so that others wait for them rather than compute them too.
+    /// Announces the blocks that this step fills, so that others wait for them rather than compute
+    /// them too.
     void note_filled(sequence& one, std::size_t n_full)
     {
         prefix_id prefix = last_prefix(one);

@@ -26,7 +26,8 @@ public:
     }
     std::size_t n_blocks() const noexcept { return n_blocks_; }
 
-    /// Positions of a block. Smaller ones waste less, and share more; larger ones make shorter tables.
+    /// Positions of a block. Smaller ones waste less, and share more; larger ones make shorter
+    /// tables.
     scheduler_options& block_tokens(std::size_t value)
     {
         block_tokens_ = value;
@@ -34,9 +35,10 @@ public:
     }
     std::size_t block_tokens() const noexcept { return block_tokens_; }
 
-    /// Prompt tokens of a step at most. A step lasts about as long as this many rows take, and a prompt that arrives
-    /// waits for the step before its own to end: the smaller, the sooner comes the first token of short prompts,
-    /// and the better flow the answers of others; too small, and the weights are read too often.
+    /// Prompt tokens of a step at most. A step lasts about as long as this many rows take, and a
+    /// prompt that arrives waits for the step before its own to end: the smaller, the sooner comes
+    /// the first token of short prompts, and the better flow the answers of others; too small, and
+    /// the weights are read too often.
     scheduler_options& prefill_chunk(std::size_t value)
     {
         prefill_chunk_ = value;
@@ -52,7 +54,8 @@ public:
     }
     std::size_t max_sequences() const noexcept { return max_sequences_; }
 
-    /// Rows of a step at most, not below `max_sequences`. 0: what `prefill_chunk` and `max_sequences` come to.
+    /// Rows of a step at most, not below `max_sequences`. 0: what `prefill_chunk` and
+    /// `max_sequences` come to.
     scheduler_options& max_rows(std::size_t value)
     {
         max_rows_ = value;
@@ -63,9 +66,9 @@ public:
         return max_rows_ > 0 ? max_rows_ : prefill_chunk_ + max_sequences_;
     }
 
-    /// Rows of a step that want logits at most, not below `max_sequences`: a row of logits takes the vocabulary's
-    /// size in floats. What the live sequences leave of them scores given tokens. 0: twice `max_sequences`, at
-    /// least 32 more than it.
+    /// Rows of a step that want logits at most, not below `max_sequences`: a row of logits takes
+    /// the vocabulary's size in floats. What the live sequences leave of them scores given tokens.
+    /// 0: twice `max_sequences`, at least 32 more than it.
     scheduler_options& max_logits_rows(std::size_t value)
     {
         max_logits_rows_ = value;

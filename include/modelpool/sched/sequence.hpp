@@ -18,7 +18,8 @@ enum class sequence_id : std::uint64_t {};
 /// What a scheduler needs to know of a generation.
 struct sequence_input {
     std::shared_ptr<const prepared_prompt> prompt;
-    /// Tokens that follow the prompt, known beforehand. They count as generated, and want logits each.
+    /// Tokens that follow the prompt, known beforehand. They count as generated, and want logits
+    /// each.
     std::vector<std::int32_t> forced;
     std::size_t max_tokens{0};  ///< generated at most; 0: as many as fit
     bool prompt_logits{
@@ -33,8 +34,8 @@ enum class sequence_place {
     held,     ///< its reader is behind: it makes no steps
 };
 
-/// A sequence as the scheduler keeps it: `tokens` is the prompt with all that follows as far as known; the KV cache
-/// holds positions [0, n_computed), in `blocks`.
+/// A sequence as the scheduler keeps it: `tokens` is the prompt with all that follows as far as
+/// known; the KV cache holds positions [0, n_computed), in `blocks`.
 struct sequence {
     sequence_id id{0};
     std::uint64_t arrival{0};
@@ -55,7 +56,8 @@ struct sequence {
     bool planned{false};   ///< takes part in the present step
     bool doomed{false};    ///< removed during the present step
 
-    /// Positions that must be computed, as far as the tokens are known. The last token generated is never fed back.
+    /// Positions that must be computed, as far as the tokens are known. The last token generated is
+    /// never fed back.
     std::size_t n_needed() const noexcept
     {
         return std::min(tokens.size(), n_prompt + max_tokens - 1);
@@ -114,8 +116,8 @@ struct block_copy {
     sequence* which{nullptr};
 };
 
-/// One step: first the copies, in order, then one forward over the rows. Valid until the next change of the
-/// scheduler.
+/// One step: first the copies, in order, then one forward over the rows. Valid until the next
+/// change of the scheduler.
 struct step_plan {
     std::vector<block_copy> copies;
     std::vector<step_row> rows;

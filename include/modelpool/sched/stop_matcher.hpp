@@ -14,12 +14,12 @@
 
 namespace modelpool::sched {
 
-/// Ends a text at the first of several strings to appear in it, however the text is cut into pieces. The text
-/// before that string is given, the string itself never, not even in part: what may become a stop string is held
-/// back, and nothing else.
+/// Ends a text at the first of several strings to appear in it, however the text is cut into
+/// pieces. The text before that string is given, the string itself never, not even in part: what
+/// may become a stop string is held back, and nothing else.
 ///
-/// The string whose last byte comes first ends the text; of those that end together, the longest. Takes time
-/// proportional to the text's bytes times the number of strings.
+/// The string whose last byte comes first ends the text; of those that end together, the longest.
+/// Takes time proportional to the text's bytes times the number of strings.
 class stop_matcher {
 public:
     stop_matcher() = default;
@@ -39,8 +39,8 @@ public:
             stops_.emplace_back(std::move(text));
     }
 
-    /// Appends to `out` what of the text is certain to be given. True once a stop string has appeared: the text has
-    /// ended, and further pieces are ignored.
+    /// Appends to `out` what of the text is certain to be given. True once a stop string has
+    /// appeared: the text has ended, and further pieces are ignored.
     bool push(std::string_view piece, std::string& out)
     {
         if (stops_.empty()) {
@@ -85,7 +85,8 @@ private:
                 borders[i] = extend(borders[i - 1], text[i]);
         }
 
-        /// How much of the string matches after `byte`, where `n` bytes did before; `n` is below its length.
+        /// How much of the string matches after `byte`, where `n` bytes did before; `n` is below
+        /// its length.
         std::uint32_t extend(std::uint32_t n, char byte) const
         {
             while (n > 0 && text[n] != byte)

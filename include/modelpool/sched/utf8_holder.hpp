@@ -8,9 +8,10 @@
 
 namespace modelpool::sched {
 
-/// Turns bytes that arrive in pieces into whole UTF-8 characters. What may still become a character is held back;
-/// what cannot is replaced by U+FFFD, one for each longest part that a valid character could begin with (Unicode
-/// 15, section 3.9; what Python's errors="replace" does). The pieces given add up to the whole text.
+/// Turns bytes that arrive in pieces into whole UTF-8 characters. What may still become a character
+/// is held back; what cannot is replaced by U+FFFD, one for each longest part that a valid
+/// character could begin with (Unicode 15, section 3.9; what Python's errors="replace" does). The
+/// pieces given add up to the whole text.
 class utf8_holder {
 public:
     /// Appends to `text` the characters that `bytes` complete.
@@ -59,7 +60,8 @@ private:
             return;
         }
         length_ = byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
-        // The second byte's range rules out overlong forms, surrogates and what lies above U+10FFFF.
+        // The second byte's range rules out overlong forms, surrogates and what lies above
+        // U+10FFFF.
         low_ = byte == 0xE0 ? 0xA0 : byte == 0xF0 ? 0x90 : 0x80;
         high_ = byte == 0xED ? 0x9F : byte == 0xF4 ? 0x8F : 0xBF;
         hold(byte);

@@ -19,8 +19,8 @@
 
 namespace modelpool::detail {
 
-/// Lets every kind of cancellation reach `operation`. Awaited at the root of a coroutine that the library
-/// itself spawned, so that nobody else's filter changes.
+/// Lets every kind of cancellation reach `operation`. Awaited at the root of a coroutine that the
+/// library itself spawned, so that nobody else's filter changes.
 template <class T>
 awaitable<T> with_open_filter(awaitable<T> operation)
 {
@@ -29,8 +29,8 @@ awaitable<T> with_open_filter(awaitable<T> operation)
     co_return co_await std::move(operation);
 }
 
-/// A coroutine that runs on a strand of its own for an owner that is no coroutine. The owner may ask it to
-/// stop from any thread; `on_done` is called once, on the strand, when it has ended.
+/// A coroutine that runs on a strand of its own for an owner that is no coroutine. The owner may
+/// ask it to stop from any thread; `on_done` is called once, on the strand, when it has ended.
 class launched {
 public:
     template <class T>

@@ -30,9 +30,9 @@ inline std::exception_ptr aborted()
     return std::make_exception_ptr(error{boost::asio::error::operation_aborted, "cancelled"});
 }
 
-/// The suspended end of one awaiting coroutine, resumed exactly once, from any thread, by a post to the
-/// coroutine's executor. Several parties may race to answer (a worker, a cancellation, a shutdown): whoever
-/// claims it first answers, the others do nothing.
+/// The suspended end of one awaiting coroutine, resumed exactly once, from any thread, by a post to
+/// the coroutine's executor. Several parties may race to answer (a worker, a cancellation, a
+/// shutdown): whoever claims it first answers, the others do nothing.
 template <class T>
 class reply {
 public:
@@ -43,6 +43,8 @@ public:
     /// True for the first caller only, who must then call `send`.
     bool claim() noexcept { return !claimed_.exchange(true, std::memory_order_acq_rel); }
     bool claimed() const noexcept { return claimed_.load(std::memory_order_acquire); }
+    /// Where the coroutine will be resumed. Precondition: armed, and not published yet.
+    const executor& get_executor() const noexcept { return work_; }
 
     /// Resumes the coroutine on its executor. Precondition: this caller claimed.
     void send(std::exception_ptr failure, T value)
@@ -51,8 +53,8 @@ public:
         handler_type handler = std::move(*handler_);
         handler_.reset();
         executor work = std::move(work_);
-        // Clearing the slot on the coroutine's own executor keeps a late cancellation from reaching the
-        // operation that comes next.
+        // Clearing the slot on the coroutine's own executor keeps a late cancellation from reaching
+        // the operation that comes next.
         auto resume = [handler = std::move(handler),
                        failure = std::move(failure),
                        value = std::move(value)]() mutable {
@@ -86,8 +88,10 @@ private:
 
 /// Suspends the calling coroutine until `op->answer` is answered. `op` is shared and has
 /// - `reply<T> answer`,
-/// - `void start(std::shared_ptr<Op>)`: publishes the operation; it may be answered before this returns,
-/// - `void cancel(cancellation_type)`: a cancellation arrived, on the coroutine's executor; it may claim.
+/// - `void start(std::shared_ptr<Op>)`: publishes the operation; it may be answered before this
+///   returns,
+/// - `void cancel(cancellation_type)`: a cancellation arrived, on the coroutine's executor; it may
+///   claim.
 template <class T, class Op>
 awaitable<T> await_reply(std::shared_ptr<Op> op)
 {

@@ -12,7 +12,8 @@
 namespace modelpool::detail {
 
 /// One coroutine that waits for its turn in an object that has a lock. `Host` has
-/// - `void enter(std::shared_ptr<waiter>)`: takes the turn at once or queues the waiter, under its lock,
+/// - `void enter(std::shared_ptr<waiter>)`: takes the turn at once or queues the waiter, under its
+///   lock,
 /// - `void leave(waiter&)`: forgets a queued waiter, under its lock.
 /// `tag` is the host's own: what the waiter waits for.
 template <class Host, class T, class Tag>
@@ -53,8 +54,8 @@ public:
     std::size_t size() const noexcept { return waiters_.size(); }
     Waiter& front() noexcept { return *waiters_.front(); }
 
-    /// Takes the oldest waiter out; it may have been answered by somebody else meanwhile. Precondition: not
-    /// empty.
+    /// Takes the oldest waiter out; it may have been answered by somebody else meanwhile.
+    /// Precondition: not empty.
     std::shared_ptr<Waiter> pop()
     {
         std::shared_ptr<Waiter> one = std::move(waiters_.front());
@@ -62,7 +63,8 @@ public:
         return one;
     }
 
-    /// Takes the oldest waiter that nobody has answered yet, claimed for the caller to answer; null if none.
+    /// Takes the oldest waiter that nobody has answered yet, claimed for the caller to answer; null
+    /// if none.
     std::shared_ptr<Waiter> claim_front()
     {
         while (!waiters_.empty()) {

@@ -2,8 +2,10 @@
 
 #include <modelpool/capability/model.hpp>
 #include <modelpool/pool/detail/job.hpp>
+#include <modelpool/sched/generation_options.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <map>
 #include <memory>
@@ -33,13 +35,16 @@ struct step_report {
 /// What a pool tells its engines about requests of one model.
 struct engine_options {
     std::size_t batch_tokens{4096};
+    std::size_t batch_images{8};
+    sched::generation_options generation;
+    sampling_params sampling;                    ///< of the card: what a request does not say
     std::map<std::string, std::string> prompts;  ///< of the card; they go before the checkpoint's
     std::optional<std::string> default_prompt;
     std::optional<bool> cuttable;
 };
 
-/// A model with the requests it works on: what a worker's thread drives. Made by the capability; all calls but
-/// `replicate` come from the worker's thread.
+/// A model with the requests it works on: what a worker's thread drives. Made by the capability;
+/// all calls but `replicate` come from the worker's thread.
 class engine {
 public:
     engine() = default;
@@ -51,24 +56,35 @@ public:
 
     /// Takes work from a job. Called under the group's lock: it only notes what it took.
     virtual intake take(const std::shared_ptr<job>& one) = 0;
-    /// Whether it holds work.
+    /// Whether a step would do something now. Called under the group's lock.
     virtual bool busy() const noexcept = 0;
-    /// One forward, or one step of each sequence. Fails jobs at once, but leaves those that succeeded in the
-    /// report: the worker answers them when it is free for the next request, so that a caller who comes
-    /// straight back does not find it busy. Throws nothing.
+    /// Whether requests of it have not ended, those included whose readers are behind: its worker
+    /// then is neither idle nor evicted, and who waits for the drain goes on waiting.
+    /// `group::nudge` has `busy` asked again. Called under the group's lock.
+    virtual bool holds() const noexcept { return busy(); }
+    /// Whether it takes further requests beside those it works on; a busy engine that does not
+    /// counts as taken, so that another worker is started. Called under the group's lock.
+    virtual bool open() const noexcept { return false; }
+    /// Makes what the first step needs besides weights. Called once on the worker's thread, of a
+    /// loaded engine as of a copy, before `warm_up`. `available_bytes`: what the memory budget has
+    /// left beyond `bytes()`.
+    virtual void start(std::uint64_t available_bytes) { static_cast<void>(available_bytes); }
+    /// One forward, or one step of each sequence. Fails jobs at once, but leaves those that
+    /// succeeded in the report: the worker answers them when it is free for the next request, so
+    /// that a caller who comes straight back does not find it busy. Throws nothing.
     virtual step_report step(run_context& context) = 0;
     /// Fails all jobs it holds.
     virtual void drop(const std::exception_ptr& why) noexcept = 0;
 
-    /// An engine that shares this one's weights; null where the model cannot. Called on the new worker's
-    /// thread, while this engine may be computing.
+    /// An engine that shares this one's weights; null where the model cannot. Called on the new
+    /// worker's thread, while this engine may be computing.
     virtual std::unique_ptr<engine> replicate() const = 0;
     virtual footprint bytes() const = 0;
     virtual void warm_up(run_context& context) = 0;
 };
 
-/// Makes the engine of capability `C`: specialised beside each engine. A capability without one refuses its
-/// models when they load.
+/// Makes the engine of capability `C`: specialised beside each engine. A capability without one
+/// refuses its models when they load.
 template <class C>
 struct engine_of {
     static std::unique_ptr<engine> make(std::unique_ptr<typename C::model>, const engine_options&)

@@ -17,11 +17,12 @@
 
 namespace modelpool::detail {
 
-/// The meeting place of a loader, which is a coroutine on the user's executor, and the worker's thread, which
-/// runs the loader's blocking jobs and waits for the model.
+/// The meeting place of a loader, which is a coroutine on the user's executor, and the worker's
+/// thread, which runs the loader's blocking jobs and waits for the model.
 class load_session final : public task_sink {
 public:
-    /// A loader that was told to stop gets this long to end before the worker's thread leaves it alone.
+    /// A loader that was told to stop gets this long to end before the worker's thread leaves it
+    /// alone.
     static constexpr std::chrono::seconds stop_patience{2};
 
     void submit(std::shared_ptr<blocking_task> task) override
@@ -66,7 +67,8 @@ public:
         if (loader) launched::cancel(loader);
     }
 
-    /// The worker's thread: starts the loader, serves its jobs, and gives its engine, or throws what it threw.
+    /// The worker's thread: starts the loader, serves its jobs, and gives its engine, or throws
+    /// what it threw.
     std::unique_ptr<engine> blocking_run(
         const std::shared_ptr<load_session>& self,
         const executor& ex,

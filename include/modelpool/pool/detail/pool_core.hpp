@@ -13,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -21,10 +22,17 @@ namespace modelpool::detail {
 /// What a `pool<C>` is made of, the same for every capability.
 class pool_core final : public evictable, public std::enable_shared_from_this<pool_core> {
 public:
-    pool_core(runtime& rt, std::string capability, const pool_options& options)
+    /// `capability`: of static lifetime. `engine`: of models that bring nothing of their own.
+    pool_core(
+        runtime& rt,
+        std::string_view capability,
+        const pool_options& options,
+        engine_options engine)
         : runtime_{rt}
-        , capability_{std::move(capability)}
-        , options_{options}
+        , capability_{capability}
+        , options_{std::make_shared<const pool_options>(options)}
+        , engine_{std::make_shared<const engine_options>(std::move(engine))}
+        , no_source_{std::make_shared<const model_source>()}
     {
         runtime_.enlist(*this);
     }
@@ -35,7 +43,10 @@ public:
     pool_core& operator=(pool_core&&) = delete;
 
     runtime& rt() noexcept { return runtime_; }
-    const pool_options& options() const noexcept { return options_; }
+    const std::shared_ptr<const pool_options>& options() const noexcept { return options_; }
+    std::string_view capability() const noexcept { return capability_; }
+    const std::shared_ptr<const engine_options>& engine() const noexcept { return engine_; }
+    const std::shared_ptr<const model_source>& no_source() const noexcept { return no_source_; }
 
     /// The group of that key; null where there is none.
     std::shared_ptr<group> find(const std::string& key) const
@@ -49,23 +60,37 @@ public:
     std::shared_ptr<group> ensure(group_setup setup)
     {
         const std::lock_guard lock{mutex_};
-        if (closed_) throw error{pool_errc::shut_down, "the " + capability_ + " pool is shut down"};
-        std::shared_ptr<group>& place = groups_[setup.key];
-        if (!place) place = std::make_shared<group>(runtime_, std::move(setup));
-        return place;
+        if (closed_) throw closed_error();
+        const auto place = groups_.find(setup.key);
+        return place != groups_.end() ? place->second : insert(std::move(setup));
     }
 
     /// A new group. Errors: pool_errc::duplicate_model, pool_errc::shut_down.
     std::shared_ptr<group> add(group_setup setup)
     {
         const std::lock_guard lock{mutex_};
-        if (closed_) throw error{pool_errc::shut_down, "the " + capability_ + " pool is shut down"};
-        std::shared_ptr<group>& place = groups_[setup.key];
-        if (place)
+        if (closed_) throw closed_error();
+        if (groups_.contains(setup.key))
             throw error{
                 pool_errc::duplicate_model, "the pool has a model '" + setup.key + "' already"};
-        place = std::make_shared<group>(runtime_, std::move(setup));
-        return place;
+        return insert(std::move(setup));
+    }
+
+    /// Forgets a model that has no worker and no request. False where it has, or is in use at this
+    /// moment.
+    bool forget(const std::string& key)
+    {
+        std::shared_ptr<group> gone;
+        {
+            const std::lock_guard lock{mutex_};
+            const auto place = groups_.find(key);
+            if (place == groups_.end()) return true;
+            if (place->second.use_count() > 1 || !place->second->unused()) return false;
+            gone = place->second;
+            groups_.erase(place);
+        }
+        gone->blocking_join();  // of a thread that is past its last lock
+        return true;
     }
 
     std::vector<model_stats> stats() const
@@ -82,6 +107,12 @@ public:
             one->list_idle(candidates);
     }
 
+    void device_lost(const device& where) override
+    {
+        for (const std::shared_ptr<group>& one : groups())
+            one->device_lost(where);
+    }
+
     /// Ends one model as `shutdown` ends all; false where there is none of that key.
     static awaitable<bool>
     remove(std::shared_ptr<pool_core> self, std::string key, std::chrono::nanoseconds grace)
@@ -91,7 +122,7 @@ public:
             const std::lock_guard lock{self->mutex_};
             const auto place = self->groups_.find(key);
             if (place == self->groups_.end()) co_return false;
-            gone = std::move(place->second);
+            gone = place->second;  // the key lives in it
             self->groups_.erase(place);
             self->leaving_.push_back(gone);
         }
@@ -128,12 +159,27 @@ public:
         if (was_running)
             runtime_.log(
                 log_level::warning,
-                "the " + capability_ + " pool is destroyed without shutdown: requests are dropped");
+                "the " + std::string{capability_} +
+                    " pool is destroyed without shutdown: requests are dropped");
         for (const std::shared_ptr<group>& one : all)
             one->blocking_join();
     }
 
 private:
+    error closed_error() const
+    {
+        return error{
+            pool_errc::shut_down, "the " + std::string{capability_} + " pool is shut down"};
+    }
+
+    /// Under the lock.
+    std::shared_ptr<group> insert(group_setup setup)
+    {
+        auto made = std::make_shared<group>(runtime_, std::move(setup));
+        groups_.emplace(made->key(), made);
+        return made;
+    }
+
     std::vector<std::shared_ptr<group>> groups() const
     {
         std::vector<std::shared_ptr<group>> all;
@@ -188,10 +234,12 @@ private:
     }
 
     runtime& runtime_;
-    const std::string capability_;
-    const pool_options options_;
+    const std::string_view capability_;
+    const std::shared_ptr<const pool_options> options_;
+    const std::shared_ptr<const engine_options> engine_;
+    const std::shared_ptr<const model_source> no_source_;
     mutable std::mutex mutex_;
-    std::map<std::string, std::shared_ptr<group>> groups_;
+    std::map<std::string_view, std::shared_ptr<group>> groups_;  // by the key that the group holds
     std::vector<std::shared_ptr<group>> leaving_;
     bool closed_{false};
 };

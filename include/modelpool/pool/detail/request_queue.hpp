@@ -6,15 +6,16 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <deque>
+#include <list>
 #include <memory>
 #include <optional>
 #include <utility>
 
 namespace modelpool::detail {
 
-/// The requests that wait for one model: bounded, by priority with ageing, first come first served within a
-/// priority. Decides only; it is guarded by its owner's lock and gets the time from outside.
+/// The requests that wait for one model: bounded, by priority with ageing, first come first served
+/// within a priority. Decides only; it is guarded by its owner's lock and gets the time from
+/// outside.
 template <class Job>
 class request_queue {
 public:
@@ -57,7 +58,7 @@ public:
     /// Takes the job whose turn it is. Precondition: not empty.
     std::shared_ptr<Job> pop(clock::time_point now)
     {
-        std::deque<entry>& from = lanes_[*best_lane(now)];
+        std::list<entry>& from = lanes_[*best_lane(now)];
         std::shared_ptr<Job> job = std::move(from.front().job);
         from.pop_front();
         --size_;
@@ -65,22 +66,20 @@ public:
         return job;
     }
 
-    /// Puts the job whose turn it is behind the others of its priority, as if it had come just now: a large
-    /// request, of which a part was taken, lets others in. Precondition: not empty.
+    /// Puts the job whose turn it is behind the others of its priority, as if it had come just now:
+    /// a large request, of which a part was taken, lets others in. Precondition: not empty.
     void rotate(clock::time_point now)
     {
-        std::deque<entry>& from = lanes_[*best_lane(now)];
-        entry moved = std::move(from.front());
-        from.pop_front();
-        moved.since = now;
-        from.push_back(std::move(moved));
+        std::list<entry>& from = lanes_[*best_lane(now)];
+        from.front().since = now;
+        from.splice(from.end(), from, from.begin());
     }
 
     /// Calls `look(job)` for every job, those outside included.
     template <class F>
     void for_each(F look) const
     {
-        for (const std::deque<entry>& one : lanes_)
+        for (const std::list<entry>& one : lanes_)
             for (const entry& e : one)
                 look(e.job);
         for (const applicant& a : outside_)
@@ -90,7 +89,7 @@ public:
     /// Forgets a job; false where it is not here.
     bool erase(const Job& gone)
     {
-        for (std::deque<entry>& one : lanes_) {
+        for (std::list<entry>& one : lanes_) {
             const auto same = [&](const entry& e) { return e.job.get() == &gone; };
             const auto place = std::find_if(one.begin(), one.end(), same);
             if (place == one.end()) continue;
@@ -124,7 +123,7 @@ private:
         }
     }
 
-    std::deque<entry>& lane(priority rank) { return lanes_[static_cast<std::size_t>(rank)]; }
+    std::list<entry>& lane(priority rank) { return lanes_[static_cast<std::size_t>(rank)]; }
 
     std::optional<std::size_t> best_lane(clock::time_point now) const
     {
@@ -145,8 +144,8 @@ private:
 
     std::size_t limit_;
     std::size_t size_{0};
-    std::array<std::deque<entry>, 3> lanes_;
-    std::deque<applicant> outside_;
+    std::array<std::list<entry>, 3> lanes_;
+    std::list<applicant> outside_;
 };
 
 }  // namespace modelpool::detail

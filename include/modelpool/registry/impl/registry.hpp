@@ -40,8 +40,20 @@ inline void registry_core::add(std::vector<card> cards)
         made->kind = one.kind();
         std::string key = one.key;
         made->about = std::move(one);
-        entries_.emplace(std::move(key), std::move(made));
+        const auto place = entries_.emplace(std::move(key), std::move(made)).first;
+        announce(event_kind::model_added, place->first, place->second->kind);
     }
+}
+
+inline void registry_core::announce(event_kind kind, const std::string& key, capability what) const
+{
+    if (!runtime_.publisher().wants(kind)) return;
+    event happened;
+    happened.kind = kind;
+    happened.when = runtime_.time().now();
+    happened.pool = to_string(what);
+    happened.model = key;
+    runtime_.publisher().publish(happened);
 }
 
 inline std::optional<std::string> registry_core::known_key(const std::string& name) const
@@ -71,14 +83,41 @@ inline std::string registry_core::resolve(const std::string& name)
     if (!base || !entries_.at(*base)->about) fail_unknown(name);
     std::string key = *base + name.substr(at);
     if (entries_.contains(key)) return key;
+    make_room_for_revision();
     auto made = std::make_shared<entry>();
     made->kind = entries_.at(*base)->kind;
     made->about = entries_.at(*base)->about;
     made->about->key = key;
     made->about->aliases.clear();
     made->about->repo = repository{made->about->repo.id() + name.substr(at)};
+    revisions_.push_back(key);
+    announce(event_kind::model_added, key, made->kind);
     entries_.emplace(key, std::move(made));
     return key;
+}
+
+inline void registry_core::make_room_for_revision()
+{
+    if (revisions_.size() < n_most_revisions) return;
+    for (const std::string& key : revisions_) {
+        const std::shared_ptr<pool_core> pool = entries_.at(key)->pool.lock();
+        if (pool && !pool->forget(key)) continue;
+        erase(std::string{key});
+        return;
+    }
+    throw error{
+        registry_errc::too_many,
+        std::to_string(n_most_revisions) +
+            " revisions of models are in use: remove some before naming others"};
+}
+
+inline void registry_core::erase(const std::string& key)
+{
+    const auto place = entries_.find(key);
+    announce(event_kind::model_removed, key, place->second->kind);
+    std::erase_if(aliases_, [&](const auto& alias) { return alias.second == key; });
+    std::erase(revisions_, key);
+    entries_.erase(place);
 }
 
 inline void registry_core::fail_unknown(const std::string& name) const
@@ -108,6 +147,7 @@ registry_core::add(std::string key, capability kind, const std::shared_ptr<pool_
     made->pool = pool;
     const std::lock_guard lock{mutex_};
     check_free(key);
+    announce(event_kind::model_added, key, kind);
     entries_.emplace(std::move(key), std::move(made));
 }
 
@@ -133,16 +173,15 @@ registry_core::take(const std::string& name)
     const auto place = entries_.find(canonical(name));
     if (place == entries_.end()) fail_unknown(name);
     std::pair taken{place->first, place->second->pool.lock()};
-    std::erase_if(aliases_, [&](const auto& alias) { return alias.second == taken.first; });
-    entries_.erase(place);
+    erase(std::string{place->first});
     return taken;
 }
 
 inline void registry_core::clear()
 {
     const std::lock_guard lock{mutex_};
-    entries_.clear();
-    aliases_.clear();
+    while (!entries_.empty())
+        erase(std::string{entries_.begin()->first});
 }
 
 template <class C>
@@ -180,13 +219,19 @@ std::shared_ptr<group> registry_core::group_of(const std::string& key, entry& fo
         throw error{pool_errc::unknown_model, "the pool has no model '" + key + "' any more"};
     const card& about = *found.about;
     worker_options worker;
-    worker.memory(about.memory).warm_up(about.warm_up);
+    worker.memory(about.memory)
+        .warm_up(about.warm_up)
+        .device(about.device)
+        .dtype(about.precision)
+        .n_threads(about.n_threads)
+        .pinned(about.pinned);
     model_options options;
     options.worker(std::move(worker))
         .source(model_source{about.repo, about.files})
         .prompts(about.prompts)
         .default_prompt(about.default_prompt)
-        .cuttable(about.cuttable);
+        .cuttable(about.cuttable)
+        .sampling(about.sampling);
     if (about.scaling) options.scaling(*about.scaling);
     std::shared_ptr<group> made =
         pool->ensure(modelpool::pool<C>::setup(*pool, key, about.load.template get<C>(), options));

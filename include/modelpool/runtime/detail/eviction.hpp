@@ -1,5 +1,6 @@
 #pragma once
 
+#include <modelpool/device.hpp>
 #include <modelpool/runtime/clock.hpp>
 
 #include <algorithm>
@@ -13,6 +14,7 @@ namespace modelpool::detail {
 
 /// An idle worker that may be evicted to make room.
 struct eviction_candidate {
+    device where;
     clock::time_point last_used;
     std::uint64_t own_bytes{0};     ///< freed when this worker goes
     std::uint64_t shared_bytes{0};  ///< freed when the last of the workers that share them goes
@@ -22,8 +24,8 @@ struct eviction_candidate {
     std::function<bool()> evict;    ///< begins it; false where the worker is not idle any more
 };
 
-/// Which of `candidates` to evict, least recently used first, to free at least `needed_bytes`: their indices,
-/// or nothing where all of them together would not do.
+/// Which of `candidates` to evict, least recently used first, to free at least `needed_bytes`:
+/// their indices, or nothing where all of them together would not do.
 inline std::vector<std::size_t>
 pick_evictions(const std::vector<eviction_candidate>& candidates, std::uint64_t needed_bytes)
 {
@@ -50,7 +52,7 @@ pick_evictions(const std::vector<eviction_candidate>& candidates, std::uint64_t 
     return picked;
 }
 
-/// Who can name idle workers: a pool.
+/// Who has workers that can go: a pool.
 class evictable {
 public:
     evictable() = default;
@@ -61,6 +63,8 @@ public:
     virtual ~evictable() = default;
 
     virtual void list_idle(std::vector<eviction_candidate>& candidates) = 0;
+    /// The device stopped working: workers on it go.
+    virtual void device_lost(const device& where) = 0;
 };
 
 }  // namespace modelpool::detail

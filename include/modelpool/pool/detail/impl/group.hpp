@@ -3,15 +3,19 @@
 #include <modelpool/pool/detail/group.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <system_error>
+#include <typeinfo>
 #include <utility>
 
 namespace modelpool::detail {
 
 // --- requests -----------------------------------------------------------------------------------------
 
-inline void job::submit(std::shared_ptr<job> self)
+inline void job::submit(std::shared_ptr<job> self, const executor& ex)
 {
+    if (self->request_.on_progress())
+        self->progress_ = std::make_shared<latest<load_progress>>(ex, self->request_.on_progress());
     if (const std::shared_ptr<group> home = self->home_.lock())
         home->submit(self);
     else
@@ -23,18 +27,19 @@ inline void job::withdraw() noexcept
     if (const std::shared_ptr<group> home = home_.lock()) home->withdraw(*this);
 }
 
-inline void job::count(std::atomic<std::uint64_t> request_counters::*which) noexcept
+inline void job::finish(job_end how, const std::exception_ptr& why) noexcept
 {
+    if (progress_) progress_->close();
     if (!accepted_) return;
-    if (const std::shared_ptr<group> home = home_.lock())
-        (home->counters().*which).fetch_add(1, std::memory_order_relaxed);
+    if (const std::shared_ptr<group> home = home_.lock()) home->finished(*this, how, why);
 }
 
 inline group::group(runtime& rt, group_setup setup)
     : runtime_{rt}
     , setup_{std::move(setup)}
     , policy_{setup_.scaling}
-    , queue_{setup_.pool.queue_limit()}
+    , breaker_{setup_.pool->breaker()}
+    , queue_{setup_.pool->queue_limit()}
 {}
 
 inline group::~group()
@@ -45,7 +50,7 @@ inline group::~group()
 /// Why a job may not enter the queue; empty where it may. Under the lock.
 inline std::optional<error> group::refusal_of(const job& one) const
 {
-    if (closed_) return error{pool_errc::shut_down, "model '" + key() + "' is shut down"};
+    if (closed_) return shut_down();
     if (queue_.full() && !one.request().wait_for_place())
         return error{
             pool_errc::queue_full,
@@ -57,34 +62,71 @@ inline std::optional<error> group::refusal_of(const job& one) const
     return std::nullopt;
 }
 
+inline std::optional<error> group::breaker_refusal(clock::time_point now, bool& trial)
+{
+    const breaker::admission admitted = breaker_.admit(now);
+    trial = admitted == breaker::admission::trial;
+    if (admitted != breaker::admission::refused) return std::nullopt;
+    const auto left = std::chrono::ceil<std::chrono::seconds>(breaker_.open_left(now));
+    return error{
+        pool_errc::circuit_open,
+        "model '" + key() + "' failed " + std::to_string(options().breaker().n_failures()) +
+            " times in a row" +
+            (left.count() > 0 ? "; it is tried again in " + std::to_string(left.count()) + " s"
+                              : "; others are trying it again now")};
+}
+
 inline void group::submit(const std::shared_ptr<job>& one)
 {
     std::optional<error> refusal;
     {
         const std::lock_guard lock{mutex_};
         const request_options& request = one->request();
+        const clock::time_point now = runtime_.time().now();
+        bool trial = false;
         refusal = refusal_of(*one);
+        if (!refusal) refusal = breaker_refusal(now, trial);
         if (!refusal) {
-            counters_.n_accepted.fetch_add(1, std::memory_order_relaxed);
-            one->set_accepted();
+            try {
+                meter_.accepted();
+                if (queue_.full())
+                    queue_.push_outside(one, request.rank(), now);
+                else
+                    queue_.push(one, request.rank(), now);
+            } catch (const std::bad_alloc&) {
+                if (trial) breaker_.end_trial(breaker::trial_end::neither, now);
+                throw;
+            }
+            one->set_accepted(now, trial);
             if (request.deadline()) set_alarm(*request.deadline());
-            if (queue_.full())
-                queue_.push_outside(one, request.rank(), runtime_.time().now());
-            else
-                queue_.push(one, request.rank(), runtime_.time().now());
             dispatch();
             start_on_demand();
+            if (request.on_progress())
+                for (const std::shared_ptr<worker>& other : workers_)
+                    if (other->progress) one->report(*other->progress);
         }
     }
+    announce_breaker();
     if (!refusal) return;
-    counters_.n_rejected.fetch_add(1, std::memory_order_relaxed);
+    meter_.rejected(*refusal);
     one->fail(std::make_exception_ptr(*refusal));
+}
+
+inline void group::finished(const job& one, job_end how, const std::exception_ptr& why) noexcept
+{
+    const clock::time_point now = runtime_.time().now();
+    meter_.ended(one, how, why, now);
+    if (!one.trial()) return;
+    auto ended = breaker::trial_end::neither;
+    if (how == job_end::succeeded) ended = breaker::trial_end::succeeded;
+    if (how == job_end::failed && blames_model(why)) ended = breaker::trial_end::failed;
+    breaker_.end_trial(ended, now);
+    announce_breaker();
 }
 
 inline void group::withdraw(job& gone) noexcept
 {
     std::vector<std::shared_ptr<waiter_type>> drained;
-    counters_.n_cancelled.fetch_add(1, std::memory_order_relaxed);
     {
         const std::lock_guard lock{mutex_};
         if (!queue_.erase(gone)) return;
@@ -105,47 +147,6 @@ inline void group::abandon_unwanted_loads()
         if (one->life.coming() && !one->promised) abandon(*one, false);
 }
 
-/// Arms the clock for the earliest deadline. Under the lock.
-inline void group::set_alarm(clock::time_point when)
-{
-    if (when >= alarm_) return;
-    alarm_ = when;
-    // An alarm that is no longer the earliest rings in vain.
-    runtime_.time().call_at(when, [weak = weak_from_this()] {
-        if (const std::shared_ptr<group> self = weak.lock()) self->expire();
-    });
-}
-
-inline void group::expire()
-{
-    std::vector<std::shared_ptr<job>> late;
-    std::vector<std::shared_ptr<waiter_type>> drained;
-    {
-        const std::lock_guard lock{mutex_};
-        const clock::time_point now = runtime_.time().now();
-        clock::time_point next = clock::time_point::max();
-        queue_.for_each([&](const std::shared_ptr<job>& one) {
-            const std::optional<clock::time_point>& deadline = one->request().deadline();
-            if (!deadline || one->begun()) return;
-            if (*deadline <= now)
-                late.push_back(one);
-            else
-                next = std::min(next, *deadline);
-        });
-        for (const std::shared_ptr<job>& one : late)
-            queue_.erase(*one);
-        alarm_ = clock::time_point::max();
-        if (next != clock::time_point::max()) set_alarm(next);
-        if (late.empty()) return;
-        abandon_unwanted_loads();
-        if (is_drained()) drained = take_waiters(nullptr);
-    }
-    for (const std::shared_ptr<job>& one : late)
-        one->fail(too_late());
-    for (const auto& one : drained)
-        one->answer.send(nullptr, {});
-}
-
 /// Forgets jobs that were answered while more of them waited to be taken. Under the lock.
 inline void group::drop_ended_jobs()
 {
@@ -157,30 +158,48 @@ inline void group::drop_ended_jobs()
         queue_.erase(*one);
 }
 
-inline group_view group::view() const
+inline bool group::is_drained() const
+{
+    const auto works = [](const auto& one) { return one->life.now() == worker_state::processing; };
+    return queue_.empty() && std::none_of(workers_.begin(), workers_.end(), works);
+}
+
+inline group_view group::scaling_view() const
 {
     group_view seen;
     seen.n_waiting = queue_.size();
     for (const std::shared_ptr<worker>& one : workers_) {
+        if (one->stalled) continue;
+        const bool works = one->life.now() == worker_state::processing;
         seen.n_coming += one->life.coming() ? 1 : 0;
-        seen.n_resting += one->life.resting() ? 1 : 0;
-        seen.n_processing += one->life.now() == worker_state::processing ? 1 : 0;
+        seen.n_resting += one->life.resting() || (works && one->takes_more) ? 1 : 0;
+        seen.n_taken += works && !one->takes_more ? 1 : 0;
     }
     return seen;
 }
 
-/// Wakes resting workers, the most recently used first, one for each request that waits.
+/// Wakes workers that wait, the most recently used first, one for each request that waits.
 inline void group::dispatch()
 {
     for (std::size_t n_left = queue_.size(); n_left > 0; --n_left) {
         worker* best = nullptr;
         for (const std::shared_ptr<worker>& one : workers_)
-            if (one->life.resting() && !one->woken && !one->stop &&
-                (best == nullptr || one->last_used > best->last_used))
+            if ((one->life.resting() || (one->parked && one->takes_more)) && !one->woken &&
+                !one->stop && (best == nullptr || one->last_used > best->last_used))
                 best = one.get();
         if (best == nullptr) return;
         best->woken = true;
         best->wake.notify_one();
+    }
+}
+
+inline void group::nudge()
+{
+    const std::lock_guard lock{mutex_};
+    for (const std::shared_ptr<worker>& one : workers_) {
+        if (!one->parked) continue;
+        one->nudged = true;
+        one->wake.notify_one();
     }
 }
 
@@ -195,15 +214,19 @@ inline bool group::has_room_for_more() const
         if (one->life.serving())
             bytes = std::max(
                 bytes, one->own.bytes() + (shares_ || !one->shared ? 0 : one->shared->bytes()));
-    return bytes <= runtime_.memory().available_bytes();
+    try {
+        return bytes <= runtime_.memory(setup_.worker.device()).available_bytes();
+    } catch (const error&) {
+        return true;  // there is no such device: the load says so
+    }
 }
 
 inline void group::start_on_demand()
 {
     if (closed_ || !setup_.load) return;
-    const group_view seen = view();
+    const group_view seen = scaling_view();
     const std::size_t n_wanted = policy_.n_to_start(seen);
-    const bool first = seen.n_coming + seen.n_resting + seen.n_processing == 0;
+    const bool first = seen.n_coming + seen.n_resting + seen.n_taken == 0;
     if (n_wanted == 0 || (!first && !has_room_for_more())) return;
     try {
         for (std::size_t n = n_wanted; n > 0; --n)
@@ -239,17 +262,17 @@ group::start_worker(worker_options options, engine_loader load, bool on_demand)
 
 inline void group::abandon(worker& one, bool at_once)
 {
-    if (one.life.alive()) one.life.enter(worker_state::evicting);
+    if (one.life.alive()) enter(one, worker_state::evicting);
     one.stop = true;
     one.stopping.request_stop();
     if (one.session) one.session->request_stop(at_once);
     announce_release(one);
     one.wake.notify_all();
-    runtime_.memory().interrupt();
+    interrupt_memory(one.options.device());
 }
 
-/// Says what a worker gives back soon: who asks for room meanwhile waits for it rather than fail for want of it.
-/// Under the lock. Precondition: the worker is not alive.
+/// Says what a worker gives back soon: who asks for room meanwhile waits for it rather than fail
+/// for want of it. Under the lock. Precondition: the worker is not alive.
 inline void group::announce_release(worker& one)
 {
     one.own.announce_release();
@@ -264,12 +287,21 @@ inline bool group::evict(const std::shared_ptr<worker>& one)
 {
     const std::lock_guard lock{mutex_};
     if (!may_evict(*one) || one->n_lent > 0) return false;
-    one->life.enter(worker_state::evicting);
-    one->stop = true;
-    announce_release(*one);
-    ++n_evicted_;
-    one->wake.notify_all();
+    begin_eviction(*one, "to make room");
     return true;
+}
+
+inline void group::begin_eviction(worker& one, std::string why)
+{
+    enter(one, worker_state::evicting);
+    one.stop = true;
+    announce_release(one);
+    ++n_evicted_;
+    one.wake.notify_all();
+    if (!runtime_.publisher().wants(event_kind::evicted)) return;
+    event happened = event_of(event_kind::evicted, one.id);
+    happened.text = std::move(why);
+    runtime_.publisher().publish(happened);
 }
 
 inline void group::list_idle(std::vector<eviction_candidate>& candidates)
@@ -278,6 +310,7 @@ inline void group::list_idle(std::vector<eviction_candidate>& candidates)
     for (const std::shared_ptr<worker>& one : workers_) {
         if (!may_evict(*one)) continue;
         eviction_candidate candidate;
+        candidate.where = one->options.device();
         candidate.last_used = one->last_used;
         candidate.own_bytes = one->own.bytes();
         candidate.lent = one->n_lent > 0;
@@ -293,6 +326,12 @@ inline void group::list_idle(std::vector<eviction_candidate>& candidates)
     }
 }
 
+inline bool group::unused() const
+{
+    const std::lock_guard lock{mutex_};
+    return workers_.empty() && queue_.empty() && waiting_.empty();
+}
+
 inline awaitable<void> group::spawn(worker_options options, engine_loader load)
 {
     return spawn_and_wait(shared_from_this(), std::move(options), std::move(load));
@@ -304,8 +343,7 @@ group::spawn_and_wait(std::shared_ptr<group> self, worker_options options, engin
     std::shared_ptr<worker> one;
     {
         const std::lock_guard lock{self->mutex_};
-        if (self->closed_)
-            throw error{pool_errc::shut_down, "model '" + self->key() + "' is shut down"};
+        if (self->closed_) throw self->shut_down();
         if (!self->setup_.load) {
             self->setup_.load = load;
             self->setup_.worker = options;
@@ -345,10 +383,7 @@ inline void group::enter(std::shared_ptr<waiter_type> one)
             return;
         }
         if (wanted && !wanted->life.serving())
-            failure = wanted->failure
-                          ? wanted->failure
-                          : std::make_exception_ptr(
-                                error{pool_errc::shut_down, "model '" + key() + "' is shut down"});
+            failure = wanted->failure ? wanted->failure : std::make_exception_ptr(shut_down());
     }
     one->answer.answer(failure, {});
 }
@@ -400,14 +435,14 @@ inline void group::stop(bool at_once)
             if (one->life.now() == worker_state::processing) {
                 one->stop = true;
                 one->stopping.request_stop();
+                one->wake.notify_all();
             } else {
                 abandon(*one, at_once);
             }
         }
         if (is_drained()) drained = take_waiters(nullptr);
     }
-    const auto why =
-        std::make_exception_ptr(error{pool_errc::shut_down, "model '" + key() + "' is shut down"});
+    const auto why = std::make_exception_ptr(shut_down());
     for (const std::shared_ptr<job>& one : left)
         one->fail(why);
     for (const auto& one : drained)
@@ -429,12 +464,10 @@ inline void group::blocking_join()
 inline model_stats group::stats() const
 {
     model_stats seen;
+    seen.pool = setup_.capability;
     seen.key = key();
-    seen.n_requests = counters_.n_accepted.load(std::memory_order_relaxed);
-    seen.n_succeeded = counters_.n_succeeded.load(std::memory_order_relaxed);
-    seen.n_failed = counters_.n_failed.load(std::memory_order_relaxed);
-    seen.n_cancelled = counters_.n_cancelled.load(std::memory_order_relaxed);
-    seen.n_rejected = counters_.n_rejected.load(std::memory_order_relaxed);
+    meter_.write(seen);
+    seen.breaker = breaker_.state(runtime_.time().now());
     const std::lock_guard lock{mutex_};
     seen.n_waiting = queue_.size();
     seen.n_spawned = n_spawned_;
@@ -442,6 +475,8 @@ inline model_stats group::stats() const
     seen.n_load_failures = n_load_failures_;
     seen.n_replicated = n_replicated_;
     seen.n_evicted = n_evicted_;
+    seen.n_stalled = n_stalled_;
+    seen.n_retired = n_retired_;
     seen.load_time = load_time_;
     std::vector<const reservation*> counted;
     for (const std::shared_ptr<worker>& one : workers_) {
@@ -451,7 +486,8 @@ inline model_stats group::stats() const
             one->n_batches,
             one->n_items,
             one->n_tokens,
-            one->own.bytes()});
+            one->own.bytes(),
+            one->stalled});
         const reservation* shared = one->shared.get();
         if (shared == nullptr || std::find(counted.begin(), counted.end(), shared) != counted.end())
             continue;
@@ -461,6 +497,40 @@ inline model_stats group::stats() const
     return seen;
 }
 
+// --- words -----------------------------------------------------------------------------------------------------
+
+inline std::string group::holder(const worker& one) const
+{
+    return "model '" + key() + "' worker " + std::to_string(one.id);
+}
+
+inline error group::shut_down() const
+{
+    return error{pool_errc::shut_down, "model '" + key() + "' is shut down"};
+}
+
+inline std::exception_ptr group::too_late() const
+{
+    return std::make_exception_ptr(error{
+        pool_errc::deadline_missed,
+        "model '" + key() + "': no worker was free before the request's deadline"});
+}
+
+/// The model's key put before the text of the library's own errors; a user's exceptions stay as
+/// they are.
+inline std::exception_ptr group::with_key(const std::exception_ptr& why) const
+{
+    try {
+        std::rethrow_exception(why);
+    } catch (const error& problem) {
+        if (typeid(problem) != typeid(error)) return why;
+        return std::make_exception_ptr(problem.in("model '" + key() + "'"));
+    } catch (...) {
+        return why;
+    }
+}
+
 }  // namespace modelpool::detail
 
+#include <modelpool/pool/detail/impl/group_watch.hpp>
 #include <modelpool/pool/detail/impl/group_worker.hpp>

@@ -33,12 +33,15 @@ inline void group::work(const std::shared_ptr<worker>& self) noexcept
 
 inline void group::prepare(worker& self)
 {
+    check_device(self);
     if (!copy_another(self)) load(self);
+    start_engine(self);
     if (self.options.warm_up()) warm_up(self);
     announce_ready(self);
 }
 
-/// A worker to copy the model of; null where there is none. Waits for an earlier one that still loads.
+/// A worker to copy the model of; null where there is none. Waits for an earlier one that still
+/// loads.
 inline std::shared_ptr<worker>
 group::find_source(worker& self, std::unique_lock<std::mutex>& lock) const
 {
@@ -69,7 +72,8 @@ inline bool group::copy_another(worker& self)
         if (!source) return false;
         bytes = source->own.bytes();
     }
-    // Room is made before the source is lent: a lent worker cannot be evicted, and others wait for it.
+    // Room is made before the source is lent: a lent worker cannot be evicted, and others wait for
+    // it.
     reservation own = reserve(self, bytes, !self.on_demand);
     const std::shared_ptr<worker> source = borrow_source(self);
     std::unique_ptr<engine> copy;
@@ -99,14 +103,15 @@ inline bool group::copy_another(worker& self)
     return copied;
 }
 
-/// Lends a worker's model to be copied: it stays until it is returned. Null where there is none any more.
+/// Lends a worker's model to be copied: it stays until it is returned. Null where there is none any
+/// more.
 inline std::shared_ptr<worker> group::borrow_source(worker& self)
 {
     std::unique_lock lock{mutex_};
     std::shared_ptr<worker> source = find_source(self, lock);
     if (source) {
         ++source->n_lent;
-        self.life.enter(worker_state::loading);
+        enter(self, worker_state::loading);
     }
     return source;
 }
@@ -117,12 +122,13 @@ inline void group::return_source(worker& source)
         const std::lock_guard lock{mutex_};
         --source.n_lent;
         source.wake.notify_all();
+        watch_idle(source);
     }
-    runtime_.memory().interrupt();  // it may be evicted again
+    interrupt_memory(source.options.device());  // it may be evicted again
 }
 
-/// Bytes for a worker: its caller's own, or from the budget, where other models' idle workers make room for a
-/// first worker, but not for one more of a model that has some.
+/// Bytes for a worker: its caller's own, or from the budget, where other models' idle workers make
+/// room for a first worker, but not for one more of a model that has some.
 inline reservation group::reserve(worker& self, std::uint64_t bytes, bool may_evict)
 {
     if (self.options.reserved()) {
@@ -131,12 +137,13 @@ inline reservation group::reserve(worker& self, std::uint64_t bytes, bool may_ev
         if (*self.options.reserved()) return std::move(*self.options.reserved());
         self.options.reserved({});
     }
-    if (!may_evict) return runtime_.memory().reserve(bytes, holder(self));
+    const device& where = self.options.device();
+    if (!may_evict) return runtime_.memory(where).reserve(bytes, holder(self));
     const auto unwanted = [this, &self] {
         const std::lock_guard lock{mutex_};
         return self.stop;
     };
-    return runtime_.blocking_reserve(bytes, holder(self), unwanted);
+    return runtime_.blocking_reserve(where, bytes, holder(self), unwanted);
 }
 
 /// Calls the loader where it is to run: on the executor, not on the worker's thread.
@@ -166,10 +173,15 @@ inline void group::load(worker& self)
         if (self.stop) std::rethrow_exception(aborted());
         self.own = std::move(own);
         self.session = session;
-        if (self.life.now() == worker_state::spawning) self.life.enter(worker_state::loading);
+        if (self.life.now() == worker_state::spawning) enter(self, worker_state::loading);
     }
     const clock::time_point begun = runtime_.time().now();
-    load_context context{runtime_, key(), session, self.options, setup_.source};
+    say_stage(self, "load");
+    auto report = [weak = weak_from_this(), id = self.id](load_progress progress) {
+        if (const std::shared_ptr<group> home = weak.lock())
+            home->progressed(id, std::move(progress));
+    };
+    load_context context{runtime_, key(), session, self.options, setup_.source, std::move(report)};
     auto loading = run_loader(self.load, std::move(context));
     self.model = session->blocking_run(session, runtime_.get_executor(), std::move(loading));
     correct_bytes(self);
@@ -186,25 +198,43 @@ inline void group::correct_bytes(worker& self)
     const std::uint64_t all_bytes = measured.shared_bytes + measured.replica_bytes;
     if (all_bytes == 0)
         shared_bytes = std::min(self.options.memory().resident_bytes, self.own.bytes());
-    else if (all_bytes > self.own.bytes()) {
-        const auto unwanted = [this, &self] {
-            const std::lock_guard lock{mutex_};
-            return self.stop;
-        };
-        reservation more =
-            runtime_.blocking_reserve(all_bytes - self.own.bytes(), holder(self), unwanted);
-        const std::lock_guard lock{mutex_};
-        self.own.absorb(std::move(more));
-    } else {
-        const std::lock_guard lock{mutex_};
-        self.own.try_resize(all_bytes);
-    }
+    else
+        resize(self, all_bytes);
     const std::lock_guard lock{mutex_};
     self.shared = std::make_shared<reservation>(self.own.split(shared_bytes));
 }
 
+/// Makes a worker's own reservation that large, with room made where it grows.
+inline void group::resize(worker& self, std::uint64_t bytes)
+{
+    if (bytes > self.own.bytes()) {
+        const auto unwanted = [this, &self] {
+            const std::lock_guard lock{mutex_};
+            return self.stop;
+        };
+        reservation more = runtime_.blocking_reserve(
+            self.options.device(), bytes - self.own.bytes(), holder(self), unwanted);
+        const std::lock_guard lock{mutex_};
+        self.own.absorb(std::move(more));
+    } else {
+        const std::lock_guard lock{mutex_};
+        self.own.try_resize(bytes);
+    }
+}
+
+/// Lets the engine make its caches in what memory there is, and counts them.
+inline void group::start_engine(worker& self)
+{
+    const std::uint64_t before = self.model->bytes().replica_bytes;
+    const std::uint64_t spare = self.own.bytes() > before ? self.own.bytes() - before : 0;
+    self.model->start(spare + runtime_.memory(self.options.device()).available_bytes());
+    const std::uint64_t after = self.model->bytes().replica_bytes;
+    if (after != before) resize(self, after);
+}
+
 inline void group::warm_up(worker& self)
 {
+    say_stage(self, "warm up");
     core_governor::lease cores{runtime_.cores(), runtime_.cores().n_cores(), self.n_steps};
     run_context context{cores, self.stopping.flag()};
     self.model->warm_up(context);
@@ -216,9 +246,11 @@ inline void group::announce_ready(worker& self)
     {
         const std::lock_guard lock{mutex_};
         self.session.reset();
+        self.progress.reset();
         if (self.stop) std::rethrow_exception(aborted());
-        self.life.enter(worker_state::ready);
+        enter(self, worker_state::ready);
         self.last_used = runtime_.time().now();
+        watch_idle(self);
         wake_coming();
         waiters = take_waiters(&self);
     }
@@ -233,10 +265,12 @@ inline void group::wake_coming()
         if (one->life.coming()) one->wake.notify_all();
 }
 
-/// Whether requests that wait are still served although the load of `failed` went wrong. Under the lock.
+/// Whether requests that wait are still served although the load of `failed` went wrong. Under the
+/// lock.
 inline bool group::may_serve_later(const worker& failed, const std::exception_ptr& why) const
 {
-    // Another loader may do better, and so may the same one that got the memory this one found taken.
+    // Another loader may do better, and so may the same one that got the memory this one found
+    // taken.
     bool may_differ = !failed.on_demand;
     try {
         std::rethrow_exception(why);
@@ -251,8 +285,8 @@ inline bool group::may_serve_later(const worker& failed, const std::exception_pt
     return std::any_of(workers_.begin(), workers_.end(), helps);
 }
 
-/// The end of a worker that never became ready. Where no other worker serves, the failure reaches everybody
-/// who waits, at once; the next request tries again.
+/// The end of a worker that never became ready. Where no other worker serves, the failure reaches
+/// everybody who waits, at once; the next request tries again.
 inline void group::load_failed(worker& self, const std::exception_ptr& why) noexcept
 {
     const std::exception_ptr failure = with_key(why);
@@ -264,14 +298,16 @@ inline void group::load_failed(worker& self, const std::exception_ptr& why) noex
         const std::lock_guard lock{mutex_};
         unwanted = self.stop;
         self.session.reset();
-        self.failure = closed_ || !unwanted ? failure : aborted();
+        self.progress.reset();
         if (closed_)
-            self.failure = std::make_exception_ptr(
-                error{pool_errc::shut_down, "model '" + key() + "' is shut down"});
+            self.failure = std::make_exception_ptr(shut_down());
+        else if (!self.failure)
+            self.failure = unwanted ? aborted() : failure;
         if (!unwanted) {
-            self.life.enter(worker_state::failed);
+            enter(self, worker_state::failed);
             announce_release(self);
             ++n_load_failures_;
+            if (blames_model(why)) breaker_.failed(runtime_.time().now());
             if (!may_serve_later(self, why)) {
                 unserved = take_queue();
                 // Siblings of the same cold start would only fail the same way.
@@ -289,15 +325,15 @@ inline void group::load_failed(worker& self, const std::exception_ptr& why) noex
         one->answer.send(self.failure, {});
     for (const auto& one : drained)
         one->answer.send(nullptr, {});
-    if (unwanted || !unserved.empty() || !waiters.empty()) return;
-    try {
-        std::rethrow_exception(failure);
-    } catch (const std::exception& problem) {
-        runtime_.log(
-            log_level::warning, std::string{"a worker could not be started: "} + problem.what());
-    } catch (...) {
-        runtime_.log(log_level::warning, "model '" + key() + "': a worker could not be started");
+    if (unwanted) return;
+    announce_breaker();
+    if (runtime_.publisher().wants(event_kind::load_failed)) {
+        event happened = event_of(event_kind::load_failed, self.id);
+        happened.failure = failure;
+        runtime_.publisher().publish(happened);
     }
+    if (!unserved.empty() || !waiters.empty()) return;
+    runtime_.log(log_level::warning, "a worker could not be started: " + text_of(failure));
 }
 
 // --- serving -------------------------------------------------------------------------------------------------
@@ -308,33 +344,52 @@ inline void group::serve(worker& self)
     while (!self.stop) {
         take_work(self);
         if (!self.model->busy()) {
-            rest(self);
-            self.wake.wait(lock, [&] { return self.stop || self.woken; });
+            wait_for_work(self, lock);
             continue;
         }
-        if (self.life.now() != worker_state::processing) self.life.enter(worker_state::processing);
+        if (self.life.now() != worker_state::processing) enter(self, worker_state::processing);
         if (!queue_.empty()) {
             dispatch();
             start_on_demand();
         }
+        self.progress_at = runtime_.time().now();
+        self.n_steps_seen = self.n_steps.load(std::memory_order_relaxed);
+        self.in_step = true;
+        set_alarm(stalls_at(self));
         lock.unlock();
         const step_report report = step(self);
         lock.lock();
-        account(self, report);
-        if (!self.stop && queue_.empty() && !self.model->busy()) rest(self);
+        self.in_step = false;
+        // It came back: its results count, but it is not trusted with more.
+        self.stop = self.stop || self.stalled;
+        const bool lost_device = account(self, report);
+        if (!self.stop && queue_.empty() && !self.model->holds()) rest(self);
         lock.unlock();
+        if (report.failure) announce_breaker();
+        if (lost_device) runtime_.report_device_lost(self.options.device());
         for (const std::shared_ptr<job>& one : report.done)
             one->deliver();
         lock.lock();
     }
 }
 
+/// Sleeps until there is something to do. Under the lock.
+inline void group::wait_for_work(worker& self, std::unique_lock<std::mutex>& lock)
+{
+    self.parked = self.model->holds();
+    if (!self.parked) rest(self);
+    self.wake.wait(lock, [&] { return self.stop || self.woken || self.nudged; });
+    self.parked = false;
+    self.nudged = false;
+}
+
 /// Notes that the worker has nothing to do. Under the lock.
 inline void group::rest(worker& self)
 {
     if (self.life.now() == worker_state::processing) {
-        self.life.enter(worker_state::idle);
+        enter(self, worker_state::idle);
         self.last_used = runtime_.time().now();
+        watch_idle(self);
     }
     if (!is_drained()) return;
     for (const auto& one : take_waiters(nullptr))
@@ -357,12 +412,13 @@ inline void group::take_work(worker& self)
         }
         const intake taken = self.model->take(next);
         if (taken == intake::full) break;
-        next->set_begun();
+        next->set_begun(now);
         if (taken == intake::all)
             queue_.pop(now);
         else
             queue_.rotate(now);
     }
+    self.takes_more = self.model->open();
 }
 
 inline step_report group::step(worker& self)
@@ -374,44 +430,45 @@ inline step_report group::step(worker& self)
     return self.model->step(context);
 }
 
-inline void group::account(worker& self, const step_report& report)
+/// Counts what a step did; a model that fails for good stops its worker. True where its device is
+/// lost. Under the lock.
+inline bool group::account(worker& self, const step_report& report)
 {
     ++self.n_batches;
     self.n_items += report.n_items;
     self.n_tokens += report.n_tokens;
     if (!report.failure) {
         self.n_failures_in_row = 0;
-        return;
+        if (report.n_items > 0) breaker_.succeeded();
+        return false;
     }
-    bool device_lost = false;
-    try {
-        std::rethrow_exception(report.failure);
-    } catch (const error& problem) {
-        device_lost = problem.code() == model_errc::device_lost;
-    } catch (...) {
-        // the requests have it already
-    }
-    if (!device_lost && ++self.n_failures_in_row < max_failures_in_row) return;
-    self.life.enter(worker_state::failed);
+    breaker_.failed(runtime_.time().now());
+    const bool device_lost = is_code(report.failure, model_errc::device_lost);
+    if (!device_lost && ++self.n_failures_in_row < max_failures_in_row) return false;
+    if (self.life.alive()) enter(self, worker_state::failed);
+    self.failed_for_good = true;
     self.failure = with_key(report.failure);
     self.stop = true;
+    ++n_retired_;
+    return device_lost;
 }
 
 inline void group::retire(const std::shared_ptr<worker>& self) noexcept
 {
     std::exception_ptr why;
-    bool failed_for_good = false;
     {
         std::unique_lock lock{mutex_};
-        failed_for_good = self->life.now() == worker_state::failed && self->n_failures_in_row > 0;
-        if (self->life.alive()) self->life.enter(worker_state::evicting);
+        if (self->life.alive()) enter(*self, worker_state::evicting);
         self->wake.wait(lock, [&] { return self->n_lent == 0; });
         why = std::make_exception_ptr(
-            closed_ ? error{pool_errc::shut_down, "model '" + key() + "' is shut down"}
-                    : error{pool_errc::worker_lost, holder(*self) + " was retired"});
+            closed_ ? shut_down() : error{pool_errc::worker_lost, holder(*self) + " was retired"});
+        if (self->failure && is_code(self->failure, model_errc::device_lost)) why = self->failure;
+        if (self->failed_for_good) announce_failure(*self);
     }
-    if (failed_for_good)
-        runtime_.log(log_level::warning, holder(*self) + " failed for good and is retired");
+    if (self->failed_for_good)
+        runtime_.log(
+            log_level::warning,
+            holder(*self) + " failed for good and is retired: " + text_of(self->failure));
     if (self->model) self->model->drop(why);
     self->model.reset();
     std::thread before;
@@ -420,7 +477,7 @@ inline void group::retire(const std::shared_ptr<worker>& self) noexcept
         const std::lock_guard lock{mutex_};
         self->own.release();
         self->shared.reset();
-        self->life.enter(worker_state::dead);
+        enter(*self, worker_state::dead);
         if (!self->failure) self->failure = why;
         answered = take_waiters(self.get());
         for (const auto& one : answered)
@@ -428,6 +485,7 @@ inline void group::retire(const std::shared_ptr<worker>& self) noexcept
         std::erase(workers_, self);
         before = std::exchange(leaver_, std::move(self->thread));
         drop_ended_jobs();
+        replace(*self);
         start_on_demand();
         if (is_drained()) {
             answered = take_waiters(nullptr);
@@ -439,30 +497,17 @@ inline void group::retire(const std::shared_ptr<worker>& self) noexcept
     if (before.joinable()) before.join();
 }
 
-// --- words -----------------------------------------------------------------------------------------------------
-
-inline std::string group::holder(const worker& one) const
+/// A worker that its user asked for by name is not left out because its model failed. Under the
+/// lock.
+inline void group::replace(worker& gone)
 {
-    return "model '" + key() + "' worker " + std::to_string(one.id);
-}
-
-inline std::exception_ptr group::too_late() const
-{
-    return std::make_exception_ptr(error{
-        pool_errc::deadline_missed,
-        "model '" + key() + "': no worker was free before the request's deadline"});
-}
-
-/// The model's key put before the text of the library's own errors; a user's exceptions stay as they are.
-inline std::exception_ptr group::with_key(const std::exception_ptr& why) const
-{
+    const bool lost = runtime_.devices().lost(gone.options.device());
+    if (!gone.failed_for_good || gone.on_demand || closed_ || lost) return;
     try {
-        std::rethrow_exception(why);
-    } catch (const error& problem) {
-        if (typeid(problem) != typeid(error)) return why;
-        return std::make_exception_ptr(problem.in("model '" + key() + "'"));
-    } catch (...) {
-        return why;
+        gone.options.reserved({});
+        start_worker(gone.options, gone.load, false);
+    } catch (const error&) {
+        ++n_load_failures_;  // no thread is to be had: the next request tries again
     }
 }
 

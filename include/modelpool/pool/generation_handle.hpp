@@ -1,0 +1,234 @@
+#pragma once
+
+#include <modelpool/async/awaitable.hpp>
+#include <modelpool/capability/generation.hpp>
+#include <modelpool/capability/text_to_text.hpp>
+#include <modelpool/capability/vision.hpp>
+#include <modelpool/error.hpp>
+#include <modelpool/image/image.hpp>
+#include <modelpool/pool/any_handle.hpp>
+#include <modelpool/pool/detail/generation_engine.hpp>
+#include <modelpool/pool/detail/generation_job.hpp>
+#include <modelpool/pool/detail/image_inputs.hpp>
+#include <modelpool/pool/options.hpp>
+#include <modelpool/pool/token_stream.hpp>
+#include <modelpool/runtime/clock.hpp>
+#include <modelpool/text/chat.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace modelpool {
+namespace detail {
+
+/// Waits for the stream of a generation, after the images of its conversation were got.
+inline awaitable<token_stream>
+start_generation(std::weak_ptr<group> home, generation_request input, request_options request)
+{
+    const std::optional<clock::time_point> deadline = input.params.deadline;
+    if (deadline && (!request.deadline() || *deadline < *request.deadline()))
+        request.deadline(*deadline);
+    if (const auto* conversation = std::get_if<chat>(&input.input);
+        conversation != nullptr && has_remote_images(*conversation)) {
+        auto resolving = resolve_images(home, *conversation, deadline);
+        chat resolved = co_await std::move(resolving);
+        input.input = std::move(resolved);
+    }
+    auto operation =
+        std::make_shared<generation_job>(std::move(home), std::move(input), std::move(request));
+    auto answer = await_reply<token_stream>(std::move(operation));
+    co_return co_await std::move(answer);
+}
+
+/// A user's message of text with images in it: each "<image>" of the text is one of them, in order;
+/// without such marks they go before the text. Errors: errc::invalid_argument where the numbers
+/// differ.
+inline message image_message(std::vector<image_source> images, const std::string& text)
+{
+    constexpr std::string_view mark{"<image>"};
+    message made;
+    made.role = "user";
+    std::size_t n_marks = 0;
+    std::size_t begin = 0;
+    for (std::size_t at = text.find(mark); at != std::string::npos; at = text.find(mark, begin)) {
+        if (at > begin) made.content.emplace_back(text.substr(begin, at - begin));
+        if (n_marks < images.size()) made.content.emplace_back(std::move(images[n_marks]));
+        ++n_marks;
+        begin = at + mark.size();
+    }
+    if (n_marks == 0)
+        for (image_source& one : images)
+            made.content.emplace_back(std::move(one));
+    else if (n_marks != images.size())
+        throw error{
+            errc::invalid_argument,
+            "the prompt has " + std::to_string(n_marks) + " <image> marks, expected " +
+                std::to_string(images.size()) + ", one for each image"};
+    if (begin < text.size()) made.content.emplace_back(text.substr(begin));
+    return made;
+}
+
+inline awaitable<token_stream> start_description(
+    std::weak_ptr<group> home,
+    std::vector<image_source> images,
+    std::string prompt,
+    generation_params params,
+    request_options request)
+{
+    chat conversation;
+    conversation.add(image_message(std::move(images), prompt));
+    generation_request input;
+    input.input = std::move(conversation);
+    input.params = std::move(params);
+    auto starting = start_generation(std::move(home), std::move(input), std::move(request));
+    co_return co_await std::move(starting);
+}
+
+}  // namespace detail
+
+/// What handles of generating models have in common.
+class generation_handle : public any_handle {
+public:
+    using any_handle::any_handle;
+
+    /// Answers a conversation, written by the model's own template: loads the model first where no
+    /// worker has it.
+    /// Result: the stream of the answer, once a worker has admitted the request: its prompt is
+    /// prepared, and fits.
+    /// Runs: prepared and computed on a worker's own thread, in one batch with whatever else it
+    /// generates; completes on the caller's executor. Images that lie on the web are got before the
+    /// request queues.
+    /// Errors: errc::invalid_argument for a parameter out of its range, errc::unsupported for what
+    /// the model lacks (a template, images, a schema); text_errc::not_utf8, text_errc::bad_id;
+    /// model_errc::context_overflow; model_errc::bad_file for an image that cannot be decoded; of
+    /// images on the web hub_errc and errc::timed_out; pool_errc::queue_full, shut_down,
+    /// memory_exhausted, deadline_missed, worker_lost, circuit_open; where the model had to be
+    /// loaded, whatever its loader threw. What happens after that, the stream says.
+    /// Cancellation: terminal and partial at any time; total until a worker has begun. The caller
+    /// leaves at once, and the worker stays healthy. `params.deadline` bounds admission and
+    /// generation together.
+    /// Lifetime: owns its arguments; the handle may be destroyed while it runs.
+    awaitable<token_stream> chat(
+        modelpool::chat conversation,
+        generation_params params = {},
+        request_options request = {}) const
+    {
+        generation_request input;
+        input.input = std::move(conversation);
+        return start(std::move(input), std::move(params), std::move(request));
+    }
+
+    /// Continues a prompt as it stands; nothing is added to it but the tokenizer's own special
+    /// tokens.
+    /// Result, runs, errors, cancellation, lifetime: as `chat`.
+    awaitable<token_stream>
+    complete(std::string prompt, generation_params params = {}, request_options request = {}) const
+    {
+        generation_request input;
+        input.input = std::move(prompt);
+        return start(std::move(input), std::move(params), std::move(request));
+    }
+
+    /// Continues a prompt of tokens; nothing is added to it.
+    /// Result, runs, errors, cancellation, lifetime: as `chat`.
+    awaitable<token_stream> complete(
+        std::vector<std::int32_t> prompt,
+        generation_params params = {},
+        request_options request = {}) const
+    {
+        generation_request input;
+        input.input = std::move(prompt);
+        return start(std::move(input), std::move(params), std::move(request));
+    }
+
+    /// How likely the model finds each of several continuations of a prompt. The prompt and each
+    /// continuation are turned into tokens on their own.
+    /// Result: one score for each continuation, in order.
+    /// Runs: on a worker's own thread, beside whatever else it generates, with the prompt computed
+    /// once; completes on the caller's executor.
+    /// Errors: errc::invalid_argument where there are no continuations; text_errc::not_utf8 and
+    /// model_errc::context_overflow, naming the continuation by its index; model_errc::failed,
+    /// out_of_memory, device_lost; pool_errc and the loader's own as `chat`.
+    /// Cancellation: terminal and partial at any time; total until a worker has begun. The caller
+    /// leaves at once, and the worker stops at its next step.
+    /// Lifetime: owns its arguments; the handle may be destroyed while it runs.
+    awaitable<std::vector<continuation_score>> score(
+        std::string prompt,
+        std::vector<std::string> continuations,
+        request_options request = {}) const
+    {
+        auto operation = std::make_shared<detail::score_job>(
+            model(), std::move(prompt), std::move(continuations), std::move(request));
+        return detail::await_reply<std::vector<continuation_score>>(std::move(operation));
+    }
+
+    /// What the model says of itself; loads it first where no worker has it.
+    /// Runs: on a worker's own thread; completes on the caller's executor.
+    /// Errors: pool_errc and the loader's own as `chat`.
+    /// Cancellation, lifetime: as `chat`.
+    awaitable<generator_info> info(request_options request = {}) const
+    {
+        auto operation =
+            std::make_shared<detail::info_job<generator_info>>(model(), std::move(request));
+        return detail::await_reply<generator_info>(std::move(operation));
+    }
+
+private:
+    awaitable<token_stream>
+    start(generation_request input, generation_params params, request_options request) const
+    {
+        input.params = std::move(params);
+        return detail::start_generation(model(), std::move(input), std::move(request));
+    }
+};
+
+/// Continues texts and answers conversations.
+template <>
+class handle<text_to_text> : public generation_handle {
+public:
+    using generation_handle::generation_handle;
+};
+
+/// Answers questions about images; conversations may hold images among their text.
+template <>
+class handle<vision> : public generation_handle {
+public:
+    using generation_handle::generation_handle;
+
+    /// Answers a prompt about images, through the model's own template. Each "<image>" of the
+    /// prompt stands for one of them, in order; without such marks they go before the text.
+    /// Result, runs, errors, cancellation, lifetime: as `chat`; errc::invalid_argument also where
+    /// there are more or fewer marks than images.
+    awaitable<token_stream> describe(
+        std::vector<image_source> images,
+        std::string prompt,
+        generation_params params = {},
+        request_options request = {}) const
+    {
+        return detail::start_description(
+            model(), std::move(images), std::move(prompt), std::move(params), std::move(request));
+    }
+
+    /// The same of one image.
+    /// Result, runs, errors, cancellation, lifetime: as above.
+    awaitable<token_stream> describe(
+        image_source image,
+        std::string prompt,
+        generation_params params = {},
+        request_options request = {}) const
+    {
+        std::vector<image_source> images;
+        images.push_back(std::move(image));
+        return describe(
+            std::move(images), std::move(prompt), std::move(params), std::move(request));
+    }
+};
+
+}  // namespace modelpool
