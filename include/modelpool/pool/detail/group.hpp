@@ -126,8 +126,8 @@ public:
     awaitable<void> spawn(worker_options options, engine_loader load);
 
     void list_idle(std::vector<eviction_candidate>& candidates);
-    /// Whether it has no worker, no request and nobody who waits.
-    bool unused() const;
+    /// Closes it where it has no worker, no request and nobody who waits; false otherwise.
+    bool close_if_unused();
     model_stats stats() const;
 
     /// Refuses new requests and workers from now on.

@@ -85,7 +85,7 @@ public:
             const std::lock_guard lock{mutex_};
             const auto place = groups_.find(key);
             if (place == groups_.end()) return true;
-            if (place->second.use_count() > 1 || !place->second->unused()) return false;
+            if (!place->second->close_if_unused()) return false;
             gone = place->second;
             groups_.erase(place);
         }

@@ -326,10 +326,12 @@ inline void group::list_idle(std::vector<eviction_candidate>& candidates)
     }
 }
 
-inline bool group::unused() const
+inline bool group::close_if_unused()
 {
     const std::lock_guard lock{mutex_};
-    return workers_.empty() && queue_.empty() && waiting_.empty();
+    if (!workers_.empty() || !queue_.empty() || !waiting_.empty()) return false;
+    closed_ = true;  // a handle may still reach it, and would start a worker that nobody joins
+    return true;
 }
 
 inline awaitable<void> group::spawn(worker_options options, engine_loader load)
