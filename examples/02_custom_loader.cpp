@@ -17,8 +17,8 @@ public:
     mp::prepared_text prepare(const mp::embed_input& input) const override
     {
         mp::prepared_text text;
-        for (const unsigned char letter : input.text.substr(0, input.max_tokens))
-            text.tokens.push_back(letter);
+        for (const char letter : input.text.substr(0, input.max_tokens))
+            text.tokens.push_back(static_cast<unsigned char>(letter));
         return text;
     }
     std::vector<mp::item_result<std::vector<float>>>
