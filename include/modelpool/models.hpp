@@ -4,5 +4,9 @@
 
 #include <modelpool/models/bert.hpp>
 #include <modelpool/models/catalogue.hpp>
+#include <modelpool/models/gte_qwen2.hpp>
 #include <modelpool/models/inspect.hpp>
+#include <modelpool/models/jina_bert.hpp>
 #include <modelpool/models/load_options.hpp>
+#include <modelpool/models/nv_embed.hpp>
+#include <modelpool/models/stella.hpp>

@@ -26,12 +26,8 @@ struct bert_config {
     /// model_errc::unsupported (another architecture, or a variant of this one, by name).
     static bert_config read(const support::json_file& file);
 
-    /// Tokens that go through the layers together. Large enough for the matrix products to run at full speed,
-    /// small enough for a layer's temporaries to stay in the last-level cache.
-    static constexpr std::int64_t block_rows = 1024;
-
-    /// Bytes of the temporaries of one replica that computes `n_rows` tokens at once, where a number of the
-    /// layers takes `element_bytes`.
+    /// Bytes of the temporaries of one replica that computes `n_rows` tokens at once, where a
+    /// number of the layers takes `element_bytes`.
     std::size_t scratch_bytes(std::int64_t n_rows, std::size_t element_bytes) const noexcept;
 };
 

@@ -1,35 +1,41 @@
-#include <modelpool/models/bert.hpp>
 #include <modelpool/models/catalogue.hpp>
 
 #include <memory>
+#include <string>
+#include <string_view>
 #include <utility>
+
+#include "models/embedder_loaders.hpp"
 
 namespace modelpool::models {
 namespace {
 
-awaitable<std::unique_ptr<embedder>> load_fetched_bert(load_context context)
+// ---- loading what was fetched --------------------------------------------------------------------------
+
+awaitable<std::unique_ptr<embedder>> load_fetched(load_context context, embedder_loader load)
 {
     const model_source& source = context.source();
     auto fetching = context.hub().fetch(source.repo, source.files);
     const snapshot files = co_await std::move(fetching);
     load_options options;
     options.device(context.device()).dtype(context.dtype()).stop(context.stop());
-    auto build = [dir = files.dir(), options = std::move(options)] {
-        return load_bert(dir, options);
+    auto build = [dir = files.dir(), load, options = std::move(options)] {
+        return load(dir, options);
     };
     auto building = context.offload(std::move(build));
     co_return co_await std::move(building);
 }
 
-card all_minilm_l6_v2()
+// A card of a text embedding model of a family, with the files that every one may have.
+card embedding_card(std::string key, embedder_loader load)
 {
     card about;
-    about.key = "sentence-transformers/all-MiniLM-L6-v2";
-    about.aliases = {"minilm"};
-    about.load = any_loader::of<text_embedding>(load_fetched_bert);
+    about.key = std::move(key);
+    about.load = any_loader::of<text_embedding>(
+        [load](load_context context) { return load_fetched(std::move(context), load); });
     about.repo = about.key;
-    // Selected, not demanded: a folder saved without the sentence-transformers files is one of these models too,
-    // and what the loader cannot do without it asks for by name.
+    // Selected, not demanded: a folder saved without the sentence-transformers files is one of
+    // these models too, and what the loader cannot do without it asks for by name.
     about.files.include("config.json")
         .include("tokenizer.json")
         .include("tokenizer_config.json")
@@ -38,8 +44,36 @@ card all_minilm_l6_v2()
         .include("1_Pooling/config.json")
         .include("sentence_bert_config.json")
         .include("config_sentence_transformers.json");
-    // As the loaded model reports them: the fused attention weights and the summed position table are copies,
-    // the rest is used in the mapped file.
+    return about;
+}
+
+void include_shards(card& about)
+{
+    about.files.include("model.safetensors.index.json").include("model-*-of-*.safetensors");
+}
+
+// ---- instructions --------------------------------------------------------------------------------------
+
+std::string query_after(std::string_view instruction)
+{
+    return "Instruct: " + std::string{instruction} + "\nQuery: ";
+}
+
+constexpr std::string_view web_search =
+    "Given a web search query, retrieve relevant passages that answer the query";
+constexpr std::string_view question =
+    "Given a question, retrieve passages that answer the question";
+
+// ---- cards ---------------------------------------------------------------------------------------------
+// Their memory is what the loaded models report: matrices are used in the mapped files as they are
+// stored, and a replica's temporaries are those of a text as long as the model takes.
+
+card all_minilm_l6_v2()
+{
+    card about =
+        embedding_card("sentence-transformers/all-MiniLM-L6-v2", find_embedder_loader("bert"));
+    about.aliases = {"minilm"};
+    // The fused attention weights and the summed position table are copies.
     about.memory.resident_bytes = 11'430'912;
     about.memory.replica_bytes = 17'301'504;
     about.memory.mapped_bytes = 79'617'024;
@@ -49,11 +83,107 @@ card all_minilm_l6_v2()
     return about;
 }
 
+card jina_v2_base_en()
+{
+    card about =
+        embedding_card("jinaai/jina-embeddings-v2-base-en", find_embedder_loader("jina-bert"));
+    about.aliases = {"jina"};
+    about.memory.resident_bytes = 344'064;
+    about.memory.replica_bytes = 176'160'768;
+    about.memory.mapped_bytes = 273'383'424;
+    about.context_length = 8192;
+    about.dimension = 768;
+    about.licence = "apache-2.0";
+    return about;
+}
+
+card gte_qwen2_1_5b()
+{
+    card about =
+        embedding_card("Alibaba-NLP/gte-Qwen2-1.5B-instruct", find_embedder_loader("gte-qwen2"));
+    about.aliases = {"gte-qwen2"};
+    include_shards(about);
+    about.memory.replica_bytes = 945'815'552;
+    about.memory.mapped_bytes = 6'173'075'456;
+    about.context_length = 32768;
+    about.dimension = 1536;
+    // Documents are embedded without an instruction.
+    about.prompts = {{"search_query", query_after(web_search)}, {"search_document", ""}};
+    about.licence = "apache-2.0";
+    return about;
+}
+
+card stella_v5(std::string key, std::string alias)
+{
+    card about = embedding_card(std::move(key), find_embedder_loader("stella"));
+    about.aliases = {std::move(alias)};
+    include_shards(about);
+    about.files.include("2_Dense*/config.json").include("2_Dense*.safetensors");
+    about.context_length = 512;
+    about.dimension = 1024;
+    // Stella was trained with a full stop after the instruction.
+    const std::string passages = query_after(std::string{web_search} + '.');
+    const std::string similar = query_after("Retrieve semantically similar text.");
+    about.prompts = {
+        {"s2p", passages},
+        {"search_query", passages},
+        {"retrieval", passages},
+        {"search_document", ""},
+        {"s2s", similar},
+        {"classification", similar},
+        {"clustering", similar}};
+    about.licence = "mit";
+    return about;
+}
+
+card stella_400m()
+{
+    card about = stella_v5("dunzhang/stella_en_400M_v5", "stella-400m");
+    about.memory.replica_bytes = 58'720'256;
+    about.memory.mapped_bytes = 1'828'921'344;
+    return about;
+}
+
+card stella_1_5b()
+{
+    card about = stella_v5("dunzhang/stella_en_1.5B_v5", "stella-1.5b");
+    about.memory.replica_bytes = 100'663'296;
+    about.memory.mapped_bytes = 6'311'577'600;
+    return about;
+}
+
+card nv_embed_v2()
+{
+    card about = embedding_card("nvidia/NV-Embed-v2", find_embedder_loader("nv-embed"));
+    about.aliases = {"nv-embed"};
+    include_shards(about);
+    // The latents are multiplied out with what makes keys and values of them.
+    about.memory.resident_bytes = 135'495'680;
+    about.memory.replica_bytes = 2'751'463'424;
+    about.memory.mapped_bytes = 14'623'440'896;
+    about.context_length = 32768;
+    about.dimension = 4096;
+    const std::string passages = query_after(question);
+    about.prompts = {
+        {"search_query", passages},
+        {"retrieval", passages},
+        {"search_document", ""},
+        {"classification", query_after("Retrieve semantically similar text.")},
+        {"clustering", query_after("Identify the topic or theme of the given text")}};
+    about.licence = "cc-by-nc-4.0";
+    return about;
+}
+
 }  // namespace
 
 std::vector<card> catalogue()
 {
     std::vector<card> cards;
+    cards.push_back(gte_qwen2_1_5b());
+    cards.push_back(stella_1_5b());
+    cards.push_back(stella_400m());
+    cards.push_back(jina_v2_base_en());
+    cards.push_back(nv_embed_v2());
     cards.push_back(all_minilm_l6_v2());
     return cards;
 }

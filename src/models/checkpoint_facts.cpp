@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <initializer_list>
 #include <map>
 #include <optional>
@@ -11,9 +12,14 @@
 #include <utility>
 
 #include "models/bert_config.hpp"
+#include "models/jina_bert_config.hpp"
+#include "models/new_config.hpp"
+#include "models/nv_embed_config.hpp"
+#include "models/qwen2_config.hpp"
 #include "models/sentence_transformers.hpp"
 #include "support/json.hpp"
 #include "support/printable.hpp"
+#include "torch/packing.hpp"
 #include "weights/safetensors.hpp"
 
 namespace modelpool::models {
@@ -23,8 +29,6 @@ namespace fs = std::filesystem;
 using support::in_quotes;
 using support::json_file;
 
-constexpr std::string_view supported_families = "bert";
-
 bool present(const fs::path& path)
 {
     std::error_code ignored;
@@ -33,8 +37,8 @@ bool present(const fs::path& path)
 
 // ---- what a config.json says, whatever the family --------------------------------------------------------
 
-// The first of `keys` that holds a count. Vision-language models keep those of their decoder in `text_config`.
-// What is no count is left to the family's own reader to complain about.
+// The first of `keys` that holds a count. Vision-language models keep those of their decoder in
+// `text_config`. What is no count is left to the family's own reader to complain about.
 std::size_t count(const json_file& config, std::initializer_list<const char*> keys)
 {
     const nlohmann::json& root = config.root();
@@ -57,7 +61,16 @@ std::string first_architecture(const json_file& config)
     return names->front().is_string() ? names->front().get<std::string>() : std::string{};
 }
 
-std::string family_of(const json_file& config)
+bool has_sized_heads(const fs::path& dir)
+{
+    std::error_code problem;
+    for (fs::directory_iterator place{dir, problem}; !problem && place != fs::directory_iterator{};
+         place.increment(problem))
+        if (place->path().filename().string().starts_with("2_Dense")) return true;
+    return false;
+}
+
+std::string family_of(const json_file& config, const fs::path& dir)
 {
     std::string family = config.find_string("model_type").value_or("");
     // The first BERT checkpoints were made before there were others.
@@ -65,6 +78,10 @@ std::string family_of(const json_file& config)
     // Jina's models call themselves "bert"; only their positions tell them apart.
     if (family == "bert" && config.find_string("position_embedding_type") == "alibi")
         return "jina-bert";
+    // Stella is known by its heads of several sizes, whatever is below them.
+    if ((family == "new" || family == "qwen2") && has_sized_heads(dir)) return "stella";
+    if (family == "nvembed") return "nv-embed";
+    if (family == "qwen2" && is_qwen2_encoder(config)) return "gte-qwen2";
     return family;
 }
 
@@ -73,6 +90,9 @@ capability_of(const json_file& config, const checkpoint_facts& facts, const fs::
 {
     const std::string_view architecture = facts.architecture;
     if (present(dir / "modules.json")) return "text_embedding";
+    // Encoders that are saved as the decoders they once were.
+    for (const std::string_view family : {"gte-qwen2", "stella", "nv-embed"})
+        if (facts.family == family) return "text_embedding";
     if (facts.family == "clip" || facts.family == "siglip") return "image_embedding";
     if (config.root().contains("vision_config")) return "vision";
     for (const std::string_view ending : {"ForCausalLM", "LMHeadModel", "ForConditionalGeneration"})
@@ -86,7 +106,7 @@ void read_config_facts(const json_file& config, const fs::path& dir, checkpoint_
 {
     if (!config.root().is_object())
         config.fail(std::string{"expected an object, found "} + config.root().type_name());
-    facts.family = family_of(config);
+    facts.family = family_of(config, dir);
     facts.architecture = first_architecture(config);
     facts.capability = capability_of(config, facts, dir);
     facts.n_layers = count(config, {"num_hidden_layers", "n_layer", "num_layers"});
@@ -115,70 +135,234 @@ void read_weight_facts(const weights::checkpoint& files, checkpoint_facts& facts
 
 // ---- families that this build runs -------------------------------------------------------------------------
 
-// Whether the loader reads the tensor, and whether it makes a copy of it whatever its format.
-enum class tensor_use { none, in_place, repacked, gathered };
+// Whether the loader reads a tensor, and how it keeps it: `stored` in the file whatever the format,
+// `in_place` there where it is f32 and widened once otherwise, `widened` as matrices in the file
+// and all else as `in_place`, `repacked` always as a copy in f32.
+enum class tensor_use { none, stored, in_place, widened, repacked };
+
+// What of a family decides what its encoder takes.
+struct encoder_facts {
+    std::size_t hidden_size{0};
+    std::size_t max_tokens{0};  ///< where the checkpoint does not set a lower limit
+    std::function<tensor_use(std::string_view)> use_of;
+    std::uint64_t more_resident_bytes{0};  ///< besides tensors
+    std::function<std::size_t(std::int64_t)> scratch_bytes;
+};
+
+bool is_float(weights::element type)
+{
+    return type == weights::element::f32 || type == weights::element::f16 ||
+           type == weights::element::bf16;
+}
+
+bool stays_in_file(tensor_use use, const weights::tensor_view& tensor)
+{
+    switch (use) {
+    case tensor_use::stored:
+        return true;
+    case tensor_use::in_place:
+        return tensor.type == weights::element::f32;
+    case tensor_use::widened:
+        return tensor.shape.size() > 1 ? is_float(tensor.type)
+                                       : tensor.type == weights::element::f32;
+    case tensor_use::repacked:
+    case tensor_use::none:
+        return false;
+    }
+    return false;
+}
+
+void add_encoder_memory(
+    const encoder_facts& encoder, const weights::checkpoint& files, checkpoint_facts& facts)
+{
+    for (const std::string& name : files.names()) {
+        const weights::tensor_view& tensor = *files.find(name);
+        const tensor_use use = encoder.use_of(name);
+        if (stays_in_file(use, tensor))
+            facts.mapped_bytes += tensor.data.size();
+        else if (use != tensor_use::none)
+            facts.resident_bytes += static_cast<std::uint64_t>(tensor.n_elements()) * sizeof(float);
+    }
+    facts.resident_bytes += encoder.more_resident_bytes;
+    facts.replica_bytes = encoder.scratch_bytes(
+        std::max(nn::default_block_rows, static_cast<std::int64_t>(facts.max_tokens)));
+}
+
+void add_dense_memory(const dense_config& dense, checkpoint_facts& facts)
+{
+    const auto files = weights::checkpoint::blocking_open(dense.dir);
+    for (const std::string& name : files->names()) {
+        const weights::tensor_view& tensor = *files->find(name);
+        facts.n_parameters += static_cast<std::uint64_t>(tensor.n_elements());
+        facts.weight_bytes += tensor.data.size();
+        (tensor.type == weights::element::f32 ? facts.mapped_bytes : facts.resident_bytes) +=
+            static_cast<std::uint64_t>(tensor.n_elements()) * sizeof(float);
+    }
+}
+
+void add_head_memory(const sentence_modules& modules, checkpoint_facts& facts)
+{
+    if (!modules.dense_choices.empty()) {
+        for (const auto& [dim, dense] : modules.dense_choices)
+            add_dense_memory(dense, facts);
+        return;
+    }
+    for (const head_step& step : modules.head)
+        if (const auto* dense = std::get_if<dense_config>(&step)) add_dense_memory(*dense, facts);
+}
+
+// The checks of the loader itself, so that what passes here loads.
+void read_embedder_facts(const encoder_facts& encoder, const fs::path& dir, checkpoint_facts& facts)
+{
+    const sentence_modules modules = blocking_read_sentence_modules(dir);
+    check_dimensions(modules, encoder.hidden_size, dir);
+    facts.dim = modules.output_dim(encoder.hidden_size);
+    facts.max_tokens =
+        std::min(modules.max_tokens.value_or(encoder.max_tokens), encoder.max_tokens);
+    const auto files = weights::checkpoint::blocking_open(modules.transformer_dir);
+    read_weight_facts(*files, facts);
+    add_encoder_memory(encoder, *files, facts);
+    add_head_memory(modules, facts);
+}
 
 tensor_use bert_use_of(std::string_view name)
 {
     if (name.starts_with("bert.")) name.remove_prefix(5);
-    if (name == "embeddings.word_embeddings.weight") return tensor_use::gathered;
+    if (name == "embeddings.word_embeddings.weight") return tensor_use::stored;
     if (name == "embeddings.position_ids") return tensor_use::none;
     if (name.find(".attention.self.") != std::string_view::npos) return tensor_use::repacked;
     const bool needed = name.starts_with("embeddings.") || name.starts_with("encoder.layer.");
     return needed ? tensor_use::in_place : tensor_use::none;
 }
 
-void add_bert_memory(
-    const bert_config& config, const weights::checkpoint& files, checkpoint_facts& facts)
-{
-    for (const std::string& name : files.names()) {
-        const weights::tensor_view& tensor = *files.find(name);
-        const tensor_use use = bert_use_of(name);
-        const bool kept = use == tensor_use::gathered ||
-                          (use == tensor_use::in_place && tensor.type == weights::element::f32);
-        if (kept)
-            facts.mapped_bytes += tensor.data.size();
-        else if (use != tensor_use::none)
-            facts.resident_bytes += static_cast<std::uint64_t>(tensor.n_elements()) * sizeof(float);
-    }
-    // The position table is summed with a token type's row.
-    facts.resident_bytes += static_cast<std::uint64_t>(config.max_position_embeddings) *
-                            static_cast<std::uint64_t>(config.hidden_size) * sizeof(float);
-    facts.replica_bytes = config.scratch_bytes(
-        std::max(bert_config::block_rows, static_cast<std::int64_t>(facts.max_tokens)),
-        sizeof(float));
-}
-
-void add_head_memory(const sentence_modules& modules, checkpoint_facts& facts)
-{
-    for (const head_step& step : modules.head) {
-        const auto* dense = std::get_if<dense_config>(&step);
-        if (dense == nullptr) continue;
-        const auto files = weights::checkpoint::blocking_open(dense->dir);
-        for (const std::string& name : files->names()) {
-            const weights::tensor_view& tensor = *files->find(name);
-            facts.n_parameters += static_cast<std::uint64_t>(tensor.n_elements());
-            facts.weight_bytes += tensor.data.size();
-            (tensor.type == weights::element::f32 ? facts.mapped_bytes : facts.resident_bytes) +=
-                static_cast<std::uint64_t>(tensor.n_elements()) * sizeof(float);
-        }
-    }
-}
-
-// The checks of the loader itself, so that what passes here loads.
 void read_bert_facts(const json_file& config_file, const fs::path& dir, checkpoint_facts& facts)
 {
     const bert_config config = bert_config::read(config_file);
-    const sentence_modules modules = blocking_read_sentence_modules(dir);
-    const auto hidden_size = static_cast<std::size_t>(config.hidden_size);
-    check_dimensions(modules, hidden_size, dir);
-    facts.dim = modules.output_dim(hidden_size);
-    const auto positions = static_cast<std::size_t>(config.max_position_embeddings);
-    facts.max_tokens = std::min(modules.max_tokens.value_or(positions), positions);
-    const auto files = weights::checkpoint::blocking_open(modules.transformer_dir);
-    read_weight_facts(*files, facts);
-    add_bert_memory(config, *files, facts);
-    add_head_memory(modules, facts);
+    encoder_facts encoder;
+    encoder.hidden_size = static_cast<std::size_t>(config.hidden_size);
+    encoder.max_tokens = static_cast<std::size_t>(config.max_position_embeddings);
+    encoder.use_of = bert_use_of;
+    // The position table is summed with a token type's row.
+    encoder.more_resident_bytes = encoder.max_tokens * encoder.hidden_size * sizeof(float);
+    encoder.scratch_bytes = [&config](std::int64_t n_rows) {
+        return config.scratch_bytes(n_rows, sizeof(float));
+    };
+    read_embedder_facts(encoder, dir, facts);
+}
+
+tensor_use jina_bert_use_of(std::string_view name)
+{
+    if (name.starts_with("bert.")) name.remove_prefix(5);
+    if (name == "embeddings.token_type_embeddings.weight") return tensor_use::in_place;
+    const bool needed = name.starts_with("embeddings.") || name.starts_with("encoder.layer.");
+    return needed ? tensor_use::widened : tensor_use::none;
+}
+
+void read_jina_bert_facts(
+    const json_file& config_file, const fs::path& dir, checkpoint_facts& facts)
+{
+    const jina_bert_config config = jina_bert_config::read(config_file);
+    encoder_facts encoder;
+    encoder.hidden_size = static_cast<std::size_t>(config.hidden_size);
+    encoder.max_tokens = static_cast<std::size_t>(config.max_position_embeddings);
+    encoder.use_of = jina_bert_use_of;
+    encoder.scratch_bytes = [&config](std::int64_t n_rows) {
+        return config.scratch_bytes(n_rows, sizeof(float));
+    };
+    read_embedder_facts(encoder, dir, facts);
+}
+
+tensor_use new_use_of(std::string_view name)
+{
+    if (name.starts_with("new.")) name.remove_prefix(4);
+    return jina_bert_use_of(name);
+}
+
+void read_new_facts(const json_file& config_file, const fs::path& dir, checkpoint_facts& facts)
+{
+    const new_config config = new_config::read(config_file);
+    encoder_facts encoder;
+    encoder.hidden_size = static_cast<std::size_t>(config.hidden_size);
+    encoder.max_tokens = static_cast<std::size_t>(config.max_position_embeddings);
+    encoder.use_of = new_use_of;
+    encoder.scratch_bytes = [&config](std::int64_t n_rows) {
+        return config.scratch_bytes(n_rows, sizeof(float));
+    };
+    read_embedder_facts(encoder, dir, facts);
+}
+
+tensor_use qwen2_use_of(std::string_view name)
+{
+    if (name.starts_with("model.")) name.remove_prefix(6);
+    const bool needed =
+        name.starts_with("embed_tokens.") || name.starts_with("layers.") || name == "norm.weight";
+    return needed ? tensor_use::widened : tensor_use::none;
+}
+
+void read_qwen2_facts(const json_file& config_file, const fs::path& dir, checkpoint_facts& facts)
+{
+    const nn::llama_encoder_config config = read_qwen2_encoder_config(config_file);
+    encoder_facts encoder;
+    encoder.hidden_size = static_cast<std::size_t>(config.hidden_size);
+    encoder.max_tokens = static_cast<std::size_t>(config.max_position_embeddings);
+    encoder.use_of = qwen2_use_of;
+    encoder.scratch_bytes = [&config](std::int64_t n_rows) {
+        return config.scratch_bytes(n_rows, sizeof(float));
+    };
+    read_embedder_facts(encoder, dir, facts);
+}
+
+void read_stella_facts(const json_file& config_file, const fs::path& dir, checkpoint_facts& facts)
+{
+    if (config_file.find_string("model_type") == "qwen2")
+        read_qwen2_facts(config_file, dir, facts);
+    else
+        read_new_facts(config_file, dir, facts);
+}
+
+tensor_use nv_embed_use_of(std::string_view name)
+{
+    constexpr std::string_view text = "embedding_model.";
+    constexpr std::string_view blocks = "latent_attention_model.cross_attend_blocks.";
+    if (name.starts_with(text)) return qwen2_use_of(name.substr(text.size()));
+    if (!name.starts_with(blocks)) return tensor_use::none;
+    name.remove_prefix(blocks.size());
+    // The rest is multiplied out with the latents.
+    const bool kept = name.starts_with("0.norm.") || name.starts_with("1.");
+    return kept ? tensor_use::widened : tensor_use::none;
+}
+
+void read_nv_embed_facts(const json_file& config_file, const fs::path& dir, checkpoint_facts& facts)
+{
+    const nv_embed_config config = nv_embed_config::read(config_file);
+    encoder_facts encoder;
+    encoder.hidden_size = static_cast<std::size_t>(config.text.hidden_size);
+    encoder.max_tokens = static_cast<std::size_t>(config.text.max_position_embeddings);
+    encoder.use_of = nv_embed_use_of;
+    encoder.more_resident_bytes = config.folded_bytes();
+    encoder.scratch_bytes = [&config](std::int64_t n_rows) {
+        return config.scratch_bytes(n_rows, sizeof(float));
+    };
+    read_embedder_facts(encoder, dir, facts);
+}
+
+using facts_reader = void (*)(const json_file&, const fs::path&, checkpoint_facts&);
+
+constexpr std::array<std::pair<std::string_view, facts_reader>, 6> families{{
+    {"bert", read_bert_facts},
+    {"jina-bert", read_jina_bert_facts},
+    {"gte-qwen2", read_qwen2_facts},
+    {"stella", read_stella_facts},
+    {"new", read_new_facts},
+    {"nv-embed", read_nv_embed_facts},
+}};
+
+std::string supported_families()
+{
+    std::string text;
+    for (const auto& [name, reader] : families)
+        text += (text.empty() ? "" : ", ") + std::string{name};
+    return text;
 }
 
 // ---- folders -----------------------------------------------------------------------------------------------
@@ -196,7 +380,7 @@ checkpoint_facts read_pipeline_facts(const fs::path& path)
 std::string not_supported(const checkpoint_facts& facts)
 {
     return "family " + in_quotes(facts.family) +
-           " is not supported; supported: " + std::string{supported_families};
+           " is not supported; supported: " + supported_families();
 }
 
 // Weights are no condition for knowing what a checkpoint is.
@@ -220,13 +404,15 @@ checkpoint_facts read_folder_facts(const fs::path& dir)
         json_file::blocking_read(model_dir / "config.json", model_errc::bad_config);
     checkpoint_facts facts;
     read_config_facts(config, dir, facts);
-    if (facts.family != "bert") {
+    const auto* family = std::ranges::find(
+        families, facts.family, &std::pair<std::string_view, facts_reader>::first);
+    if (family == families.end()) {
         facts.unsupported = not_supported(facts);
         try_read_weights(model_dir, facts);
         return facts;
     }
     try {
-        read_bert_facts(config, dir, facts);
+        family->second(config, dir, facts);
     } catch (const error& problem) {
         if (problem.code() != model_errc::unsupported) throw;
         facts.unsupported = problem.what();

@@ -1,5 +1,5 @@
+#include <modelpool/assert.hpp>
 #include <modelpool/error.hpp>
-#include <modelpool/models/bert.hpp>
 #include <modelpool/models/inspect.hpp>
 
 #include <array>
@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "models/checkpoint_facts.hpp"
+#include "models/embedder_loaders.hpp"
 
 namespace modelpool::models {
 namespace {
@@ -43,13 +44,12 @@ inspection to_inspection(checkpoint_facts facts)
     return result;
 }
 
-// The one family that runs: what is not "bert" has a reason why it does not.
-loader<text_embedding> folder_loader(std::filesystem::path dir)
+loader<text_embedding> folder_loader(std::filesystem::path dir, embedder_loader load)
 {
-    return [dir = std::move(dir)](load_context context) {
+    return [dir = std::move(dir), load](load_context context) {
         load_options options;
         options.device(context.device()).dtype(context.dtype()).stop(context.stop());
-        auto build = [dir, options = std::move(options)] { return load_bert(dir, options); };
+        auto build = [dir, load, options = std::move(options)] { return load(dir, options); };
         return context.offload(std::move(build));
     };
 }
@@ -66,9 +66,11 @@ card blocking_card(const std::filesystem::path& path)
     const inspection found = blocking_inspect(path);
     if (!found.runnable())
         throw error{model_errc::unsupported, path.string() + ": " + found.reason};
+    const embedder_loader load = find_embedder_loader(found.family);
+    MODELPOOL_ASSERT(load != nullptr);  // what runs has a loader
     card about;
     about.key = path.string();
-    about.load = any_loader::of<text_embedding>(folder_loader(path));
+    about.load = any_loader::of<text_embedding>(folder_loader(path, load));
     about.memory = found.memory;
     about.context_length = found.max_tokens;
     about.dimension = found.dim;

@@ -49,29 +49,43 @@ at::Tensor sentence_head::dense::run(const at::Tensor& rows) const
     return out.add(residual_weight.defined() ? at::linear(rows, residual_weight) : rows);
 }
 
+sentence_head::dense sentence_head::dense::blocking_read(
+    const dense_config& config, const stop_flag& stop, nn::weight_footprint& sum)
+{
+    const nn::weight_reader reader{weights::checkpoint::blocking_open(config.dir), stop};
+    const auto n_in = static_cast<std::int64_t>(config.in_features);
+    const auto n_out = static_cast<std::int64_t>(config.out_features);
+    dense layer;
+    layer.activation = config.activation;
+    layer.residual = config.residual;
+    layer.weight = reader.read("linear.weight", {n_out, n_in}, c10::ScalarType::Float);
+    if (config.bias) layer.bias = reader.read("linear.bias", {n_out}, c10::ScalarType::Float);
+    if (config.residual && n_in != n_out)
+        layer.residual_weight =
+            reader.read("residual.weight", {n_out, n_in}, c10::ScalarType::Float);
+    sum.mapped_bytes += reader.footprint().mapped_bytes;
+    sum.copied_bytes += reader.footprint().copied_bytes;
+    return layer;
+}
+
 sentence_head sentence_head::blocking_read(const sentence_modules& modules, const stop_flag& stop)
 {
     sentence_head head;
     for (const head_step& step : modules.head) {
         const auto* config = std::get_if<dense_config>(&step);
-        if (config == nullptr) {
+        if (config == nullptr)
             head.steps_.emplace_back(std::nullopt);
-            continue;
-        }
-        const nn::weight_reader reader{weights::checkpoint::blocking_open(config->dir), stop};
-        const auto n_in = static_cast<std::int64_t>(config->in_features);
-        const auto n_out = static_cast<std::int64_t>(config->out_features);
-        dense layer;
-        layer.activation = config->activation;
-        layer.residual = config->residual;
-        layer.weight = reader.read("linear.weight", {n_out, n_in}, c10::ScalarType::Float);
-        if (config->bias) layer.bias = reader.read("linear.bias", {n_out}, c10::ScalarType::Float);
-        if (config->residual && n_in != n_out)
-            layer.residual_weight =
-                reader.read("residual.weight", {n_out, n_in}, c10::ScalarType::Float);
-        head.footprint_.mapped_bytes += reader.footprint().mapped_bytes;
-        head.footprint_.copied_bytes += reader.footprint().copied_bytes;
-        head.steps_.emplace_back(std::move(layer));
+        else
+            head.steps_.emplace_back(dense::blocking_read(*config, stop, head.footprint_));
+    }
+    const std::size_t usual = modules.dense_choices.empty()
+                                  ? 0
+                                  : std::get<dense_config>(modules.head.front()).out_features;
+    for (const auto& [dim, config] : modules.dense_choices) {
+        if (dim == usual)
+            head.choices_.emplace(dim, *head.steps_.front());
+        else
+            head.choices_.emplace(dim, dense::blocking_read(config, stop, head.footprint_));
     }
     return head;
 }
@@ -82,6 +96,11 @@ at::Tensor sentence_head::run(const at::Tensor& rows) const
     for (const std::optional<dense>& step : steps_)
         result = step ? step->run(result) : normalized(result);
     return result;
+}
+
+at::Tensor sentence_head::run(const at::Tensor& rows, std::size_t dim) const
+{
+    return choices_.empty() ? run(rows) : choices_.at(dim).run(rows);
 }
 
 }  // namespace modelpool::models

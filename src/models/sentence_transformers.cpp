@@ -71,7 +71,8 @@ std::vector<module_entry> read_modules(const json_file& file, const fs::path& di
             file.fail(std::string{"expected a module to be an object, found "} + item.type_name());
         const std::string type = string_member(file, item, "type");
         const std::string path = string_member(file, item, "path");
-        // Classes elsewhere are code that comes with the checkpoint: nothing can be known of what they compute.
+        // Classes elsewhere are code that comes with the checkpoint: nothing can be known of what
+        // they compute.
         if (!type.starts_with("sentence_transformers."))
             refuse(
                 file, "module type " + in_quotes(type) + " is code of its own, which is not run");
@@ -220,9 +221,65 @@ void read_pipeline(const fs::path& dir, sentence_modules& modules)
                     " the pooling; supported: Transformer, Pooling, then Dense and Normalize");
         }
     }
+    modules.pooling_given = pooled;
     if (!pooled) refuse(file, "there is no Pooling module, so a text has no single row");
     while (!modules.head.empty() && std::holds_alternative<normalize_config>(modules.head.back()))
         modules.head.pop_back();
+}
+
+// "2_Dense_1024" -> "2_Dense"; a name without a number at its end stays as it is.
+std::string without_size(const std::string& name)
+{
+    const std::size_t last = name.find_last_not_of("0123456789");
+    const bool numbered = last != std::string::npos && last + 1 < name.size() && name[last] == '_';
+    return numbered ? name.substr(0, last) : name;
+}
+
+// The folders beside each other that are "<stem>_<number>" and hold a module, in the order of their
+// names.
+std::vector<fs::path> sized_folders(const fs::path& dir, const std::string& stem)
+{
+    std::vector<fs::path> found;
+    std::error_code problem;
+    for (fs::directory_iterator place{dir, problem}; !problem && place != fs::directory_iterator{};
+         place.increment(problem)) {
+        const std::string name = place->path().filename().string();
+        if (name != stem && without_size(name) == stem && present(place->path() / "config.json"))
+            found.push_back(place->path());
+    }
+    std::ranges::sort(found);
+    if (found.size() > max_modules) found.resize(max_modules);
+    return found;
+}
+
+// The other heads of a checkpoint that was trained for several sizes. Only where the head is the
+// whole of what follows the pooling is it known what they take the place of.
+void read_dense_choices(sentence_modules& modules)
+{
+    if (modules.head.size() != 1) return;
+    const auto* usual = std::get_if<dense_config>(&modules.head.front());
+    if (usual == nullptr) return;
+    std::map<std::size_t, dense_config> choices{{usual->out_features, *usual}};
+    const std::string stem = without_size(usual->dir.filename().string());
+    for (const fs::path& dir : sized_folders(usual->dir.parent_path(), stem)) {
+        dense_config other = read_dense(dir);
+        choices.try_emplace(other.out_features, std::move(other));
+    }
+    if (choices.size() > 1) modules.dense_choices = std::move(choices);
+}
+
+// A checkpoint fetched without modules.json tells by its folders that a head belongs to it.
+void add_usual_head(const fs::path& dir, sentence_modules& modules)
+{
+    constexpr std::size_t usual_size = 1024;
+    std::map<std::size_t, dense_config> found;
+    for (const fs::path& folder : sized_folders(dir, "2_Dense")) {
+        dense_config one = read_dense(folder);
+        found.try_emplace(one.out_features, std::move(one));
+    }
+    if (found.empty()) return;
+    const auto usual = found.find(usual_size);
+    modules.head.emplace_back((usual == found.end() ? found.begin() : usual)->second);
 }
 
 // Transformer modules of older releases named their file after the architecture.
@@ -251,7 +308,8 @@ void read_limits(sentence_modules& modules)
         modules.lower_case = file.find_bool("do_lower_case").value_or(false);
     }
     if (modules.max_tokens || !present(dir / "tokenizer_config.json")) return;
-    // Tokenizers without a limit of their own write 1e30 here, so it is read as a number, not as an integer.
+    // Tokenizers without a limit of their own write 1e30 here, so it is read as a number, not as an
+    // integer.
     const json_file file = read_config(dir / "tokenizer_config.json");
     const std::optional<double> limit = file.find_number("model_max_length");
     if (limit && *limit >= 1 && *limit <= static_cast<double>(most))
@@ -291,15 +349,42 @@ std::size_t sentence_modules::output_dim(std::size_t hidden_size) const noexcept
     return dim;
 }
 
+std::vector<std::size_t> sentence_modules::output_dims(std::size_t hidden_size) const
+{
+    if (dense_choices.empty()) return {output_dim(hidden_size)};
+    std::vector<std::size_t> dims;
+    for (const auto& [dim, dense] : dense_choices)
+        dims.push_back(dim);
+    return dims;
+}
+
 sentence_modules blocking_read_sentence_modules(const fs::path& dir)
 {
     sentence_modules modules;
     modules.transformer_dir = dir;
-    if (present(dir / "modules.json")) read_pipeline(dir, modules);
+    if (present(dir / "modules.json"))
+        read_pipeline(dir, modules);
+    else
+        add_usual_head(dir, modules);
+    read_dense_choices(modules);
     read_limits(modules);
     read_prompts(dir, modules);
     return modules;
 }
+
+namespace {
+
+void check_input(const dense_config& dense, std::size_t dim)
+{
+    if (dense.in_features != dim)
+        throw error{
+            model_errc::bad_config,
+            (dense.dir / "config.json").string() + ": 'in_features' is " +
+                std::to_string(dense.in_features) + ", the rows it gets have " +
+                std::to_string(dim) + " numbers"};
+}
+
+}  // namespace
 
 void check_dimensions(const sentence_modules& modules, std::size_t hidden_size, const fs::path& dir)
 {
@@ -310,15 +395,12 @@ void check_dimensions(const sentence_modules& modules, std::size_t hidden_size, 
                 std::to_string(*modules.pooling_dim) + " numbers, the encoder's have " +
                 std::to_string(hidden_size)};
     std::size_t dim = modules.pooling.output_dim(hidden_size);
+    for (const auto& [size, dense] : modules.dense_choices)
+        check_input(dense, dim);
     for (const head_step& step : modules.head) {
         const auto* dense = std::get_if<dense_config>(&step);
         if (dense == nullptr) continue;
-        const std::string where = (dense->dir / "config.json").string();
-        if (dense->in_features != dim)
-            throw error{
-                model_errc::bad_config,
-                where + ": 'in_features' is " + std::to_string(dense->in_features) +
-                    ", the rows it gets have " + std::to_string(dim) + " numbers"};
+        check_input(*dense, dim);
         dim = dense->out_features;
     }
 }

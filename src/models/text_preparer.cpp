@@ -20,8 +20,9 @@ bool is_type(const nlohmann::json& component, const char* type)
     return place != component.end() && *place == type;
 }
 
-// A normalizer that lower-cases and then does what `normalizer` does. sentence-transformers puts a Lowercase before
-// it, unless there is one already. BERT's own has a switch, which comes to the same: case and accents do not meet.
+// A normalizer that lower-cases and then does what `normalizer` does. sentence-transformers puts a
+// Lowercase before it, unless there is one already. BERT's own has a switch, which comes to the
+// same: case and accents do not meet.
 nlohmann::json lower_casing(nlohmann::json normalizer)
 {
     if (is_type(normalizer, "Lowercase")) return normalizer;
@@ -61,23 +62,34 @@ text::tokenizer load_lower_casing(const std::filesystem::path& path)
 
 }  // namespace
 
-text_preparer::text_preparer(text::tokenizer tokenizer, bool count_prompt, std::size_t vocab_size)
+text_rules text_rules::of(const sentence_modules& modules)
+{
+    text_rules rules;
+    if (!modules.pooling.include_prompt) rules.count = prompt_count::with_specials;
+    return rules;
+}
+
+text_preparer::text_preparer(text::tokenizer tokenizer, text_rules rules, std::size_t vocab_size)
     : tokenizer_{std::move(tokenizer)}
-    , count_prompt_{count_prompt}
+    , rules_{std::move(rules)}
     , vocab_size_{vocab_size}
 {}
 
-text_preparer text_preparer::blocking_load(const sentence_modules& modules, std::size_t vocab_size)
+text_preparer text_preparer::blocking_load(
+    const sentence_modules& modules, std::size_t vocab_size, text_rules rules)
 {
     const std::filesystem::path path = modules.transformer_dir / "tokenizer.json";
     text::tokenizer tokenizer =
         modules.lower_case ? load_lower_casing(path) : text::tokenizer::blocking_load(path);
-    return text_preparer{std::move(tokenizer), !modules.pooling.include_prompt, vocab_size};
+    return text_preparer{std::move(tokenizer), std::move(rules), vocab_size};
 }
 
-// As sentence-transformers counts: the tokens of the prompt alone, without the special token that ends them.
 std::size_t text_preparer::prompt_length(const embed_input& input) const
 {
+    if (rules_.count == prompt_count::prompt_alone)
+        return tokenizer_.encode(input.prompt, text::encode_options{}.add_special_tokens(false))
+            .ids.size();
+    // As sentence-transformers counts: the prompt alone, without the special token that ends it.
     const text::encoding alone =
         tokenizer_.encode(input.prompt, text::encode_options{}.max_tokens(input.max_tokens));
     if (alone.ids.empty()) return 0;
@@ -100,9 +112,9 @@ prepared_text text_preparer::prepare(const embed_input& input) const
 {
     std::string joined;
     std::string_view whole = input.text;
-    if (!input.prompt.empty()) {
-        joined.reserve(input.prompt.size() + input.text.size());
-        joined.append(input.prompt).append(input.text);
+    if (!input.prompt.empty() || !rules_.suffix.empty()) {
+        joined.reserve(input.prompt.size() + input.text.size() + rules_.suffix.size());
+        joined.append(input.prompt).append(input.text).append(rules_.suffix);
         whole = joined;
     }
     text::encoding encoded =
@@ -121,7 +133,7 @@ prepared_text text_preparer::prepare(const embed_input& input) const
     result.tokens = std::move(encoded.ids);
     result.dimension = input.dimension;
     result.truncated = encoded.truncated;
-    if (count_prompt_ && !input.prompt.empty())
+    if (rules_.count != prompt_count::none && !input.prompt.empty())
         result.n_prompt_tokens = std::min(prompt_length(input), result.tokens.size());
     return result;
 }

@@ -3,8 +3,10 @@
 #include <ATen/ops/add.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/gelu.h>
+#include <ATen/ops/index_select.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/mul.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
@@ -73,6 +75,30 @@ layer_norm layer_norm::read(const weight_reader& reader, std::int64_t size, doub
 at::Tensor layer_norm::run(const at::Tensor& x) const
 {
     return at::layer_norm(x, weight_.sizes(), weight_, bias_, epsilon_);
+}
+
+rms_norm rms_norm::read(const weight_reader& reader, std::int64_t size, double epsilon)
+{
+    rms_norm result;
+    result.weight_ = reader.read("weight", {size}, c10::ScalarType::Float);
+    result.epsilon_ = epsilon;
+    return result;
+}
+
+void rms_norm::run(const at::Tensor& x, at::Tensor& out) const
+{
+    at::mul_out(out, x, x);
+    const at::Tensor scale = out.mean(1, true).add_(epsilon_).rsqrt_();
+    at::mul_out(out, x, scale);
+    out.mul_(weight_);
+}
+
+void gather_rows(const at::Tensor& table, const at::Tensor& ids, at::Tensor& out)
+{
+    if (table.scalar_type() == out.scalar_type())
+        at::index_select_out(out, table, 0, ids);
+    else
+        out.copy_(at::index_select(table, 0, ids));
 }
 
 void apply(activation function, at::Tensor& x)

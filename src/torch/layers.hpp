@@ -58,11 +58,29 @@ private:
     double epsilon_{0};
 };
 
+/// Scales each row to a mean square of one, then by weight; in f32.
+class rms_norm {
+public:
+    rms_norm() = default;
+    /// Reads "weight".
+    static rms_norm read(const weight_reader& reader, std::int64_t size, double epsilon);
+
+    /// x and out: [n, size] f32, not the same memory.
+    void run(const at::Tensor& x, at::Tensor& out) const;
+
+private:
+    at::Tensor weight_;
+    double epsilon_{0};
+};
+
+/// out = the rows `ids` of `table`; `out` is f32, the table as it is stored.
+void gather_rows(const at::Tensor& table, const at::Tensor& ids, at::Tensor& out);
+
 /// In place.
 void apply(activation function, at::Tensor& x);
 
-/// Every token attends to all tokens of its own text, with scale 1/sqrt(head size).
-/// qkv: [n, 3 * hidden], queries, keys and values side by side, each of `n_heads` heads; out: [n, hidden].
+/// Every token attends to all tokens of its own text, with scale 1/sqrt(head size). qkv: [n, 3 *
+/// hidden], queries, keys and values side by side, each of `n_heads` heads; out: [n, hidden].
 void attend_within_texts(
     const at::Tensor& qkv,
     std::span<const text_group> groups,

@@ -23,8 +23,13 @@ struct packed_block {
     std::int64_t n_rows{0};
 };
 
-/// Sorts the texts `wanted` by length and cuts them into blocks of at most `max_rows` tokens; a longer text
-/// is a block of its own. `lengths[i]` is the number of tokens of text i; every wanted one is at least 1.
+/// Tokens that go through the layers together. Large enough for the matrix products to run at full
+/// speed, small enough for a layer's temporaries to stay in the last-level cache.
+inline constexpr std::int64_t default_block_rows = 1024;
+
+/// Sorts the texts `wanted` by length and cuts them into blocks of at most `max_rows` tokens; a
+/// longer text is a block of its own. `lengths[i]` is the number of tokens of text i; every wanted
+/// one is at least 1.
 std::vector<packed_block> pack(
     std::span<const std::size_t> wanted,
     std::span<const std::size_t> lengths,

@@ -13,4 +13,12 @@ at::Tensor row_buffer::rows(std::int64_t n_rows)
     return all_.narrow(0, 0, n_rows);
 }
 
+at::Tensor as_dtype(const at::Tensor& x, c10::ScalarType dtype, row_buffer& buffer)
+{
+    if (x.scalar_type() == dtype) return x;
+    at::Tensor narrowed = buffer.rows(x.size(0));
+    narrowed.copy_(x);
+    return narrowed;
+}
+
 }  // namespace modelpool::nn

@@ -92,7 +92,8 @@ const weights::tensor_view& weight_reader::view(std::string_view name, at::IntAr
 
 at::Tensor weight_reader::in_place(const weights::tensor_view& found) const
 {
-    // from_blob takes a pointer to mutable bytes; the mapping is read-only and nothing writes to weights.
+    // from_blob takes a pointer to mutable bytes; the mapping is read-only and nothing writes to
+    // weights.
     auto* data = const_cast<std::byte*>(found.data.data());
     const auto options = at::TensorOptions{}.dtype(*scalar_type(found.type));
     if (!aligned(found)) {
@@ -104,10 +105,14 @@ at::Tensor weight_reader::in_place(const weights::tensor_view& found) const
     return at::from_blob(data, found.shape, std::move(keep), options);
 }
 
+c10::ScalarType weight_reader::stored_type(std::string_view name, at::IntArrayRef shape) const
+{
+    return *scalar_type(view(name, shape).type);
+}
+
 at::Tensor weight_reader::stored(std::string_view name, at::IntArrayRef shape) const
 {
-    const weights::tensor_view& found = view(name, shape);
-    return read(name, shape, *scalar_type(found.type));
+    return read(name, shape, stored_type(name, shape));
 }
 
 at::Tensor

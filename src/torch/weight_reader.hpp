@@ -22,11 +22,11 @@ struct weight_footprint {
     std::size_t copied_bytes{0};  ///< converted or repacked, in memory of their own
 };
 
-/// Walks a checkpoint by its own key names: a model asks for each module's tensors in the scope of that
-/// module, with the shape it computes with.
+/// Walks a checkpoint by its own key names: a model asks for each module's tensors in the scope of
+/// that module, with the shape it computes with.
 ///
-/// A tensor that is stored as it is computed with, and aligned, is used in place: the tensor refers to the
-/// mapping, which is read-only, and keeps the checkpoint alive. Others are converted once.
+/// A tensor that is stored as it is computed with, and aligned, is used in place: the tensor refers
+/// to the mapping, which is read-only, and keeps the checkpoint alive. Others are converted once.
 ///
 /// Errors of the reading functions: model_errc::missing_tensor, model_errc::shape_mismatch and
 /// model_errc::dtype_mismatch, naming the file and the tensor; operation_aborted once `stop` asks.
@@ -41,6 +41,8 @@ public:
     /// Whether the scope holds a tensor of that name.
     bool has(std::string_view name) const;
 
+    /// The number format in which a floating-point tensor is stored.
+    c10::ScalarType stored_type(std::string_view name, at::IntArrayRef shape) const;
     /// A floating-point tensor in the number format it is stored in.
     at::Tensor stored(std::string_view name, at::IntArrayRef shape) const;
     /// A floating-point tensor as `dtype`.
@@ -48,14 +50,14 @@ public:
     /// Tensors of one shape stacked along their first dimension, in a copy.
     at::Tensor stacked(
         const std::vector<std::string>& names, at::IntArrayRef shape, c10::ScalarType dtype) const;
-    /// Matrices of one shape [n_out, n_in] as one of shape [n_in, n_out * names.size()], in a copy. Products with
-    /// few rows are up to twice as fast on this layout.
+    /// Matrices of one shape [n_out, n_in] as one of shape [n_in, n_out * names.size()], in a copy.
+    /// Products with few rows are up to twice as fast on this layout.
     at::Tensor stacked_transposed(
         const std::vector<std::string>& names, at::IntArrayRef shape, c10::ScalarType dtype) const;
 
     weight_footprint footprint() const noexcept;
-    /// Lets the system drop the files' pages, after what was repacked has been read. What is used in place is
-    /// paged in again when touched.
+    /// Lets the system drop the files' pages, after what was repacked has been read. What is used
+    /// in place is paged in again when touched.
     void drop_pages() const noexcept;
 
 private:
