@@ -36,6 +36,10 @@ constexpr std::string_view deepseek3_words =
     "[!\"#$%&'()*+,\\-./"
     ":;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
     "| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+// Punctuation, as DeepSeek-LLM's own file lists it.
+constexpr std::string_view deepseek_marks =
+    "\\s?[!-/"
+    ":-~\\x{FF01}-\\x{FF0F}\\x{FF1A}-\\x{FF5E}\\x{2018}-\\x{201F}\\x{3000}-\\x{3002}]+";
 // The letters of cased scripts, as DeepSeek-LLM's own file lists them.
 constexpr std::string_view deepseek_letters =
     "\\s?[A-Za-z\\x{B5}\\x{C0}-\\x{D6}\\x{D8}-\\x{F6}\\x{F8}-\\x{1BA}\\x{1BC}-\\x{1BF}"
@@ -82,8 +86,7 @@ std::vector<named_style> make_styles()
         {{"deepseek-llm"},
          {{"[\\r\\n]",
            deepseek_letters,
-           "\\s?[!-/"
-           ":-~\\x{FF01}-\\x{FF0F}\\x{FF1A}-\\x{FF5E}\\x{2018}-\\x{201F}\\x{3000}-\\x{3002}]+",
+           deepseek_marks,
            "\\s+$",
            "[\\x{4E00}-\\x{9FA5}\\x{800}-\\x{4E00}\\x{AC00}-\\x{D7FF}]+",
            "\\p{N}+"}}},
