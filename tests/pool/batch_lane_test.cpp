@@ -180,6 +180,8 @@ step_report run_all(toy_lane& lane, toy_model& model)
         all.n_items += report.n_items;
         all.n_tokens += report.n_tokens;
         if (report.failure) all.failure = report.failure;
+        for (const auto& one : report.failed)
+            one.request->fail(one.why);
         for (const auto& one : report.done) {
             one->deliver();
             all.done.push_back(one);

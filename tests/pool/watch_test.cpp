@@ -333,6 +333,28 @@ MODELPOOL_ASYNC_TEST(
 }
 
 MODELPOOL_ASYNC_TEST(
+    "pool: who comes straight back after a failed batch finds the worker free, and its books kept",
+    "[pool]")
+{
+    const executor ex = co_await boost::asio::this_coro::executor;
+    runtime rt{ex};
+    embed_pool models{rt};
+    auto plan = new_plan();
+    const embed_handle model = models.add("m", fake_loader(plan), workers(1, 2));
+    for (std::uint64_t i = 1; i <= 400; ++i) {
+        auto call = outcome_of(model.embed(i % 2 == 0 ? "good" : "bad batch"));
+        const outcome seen = co_await std::move(call);
+        CHECK(seen.ok() == (i % 2 == 0));
+        const model_stats books = stats_of(models, "m");
+        REQUIRE(books.workers.size() == 1);
+        CHECK(books.workers[0].n_batches == i);
+        CHECK(books.workers[0].state != worker_state::processing);
+    }
+    CHECK(stats_of(models, "m").n_spawned == 1);
+    co_await shut(models);
+}
+
+MODELPOOL_ASYNC_TEST(
     "pool: a lost device closes its models until it is revived, and no others", "[pool]")
 {
     const executor ex = co_await boost::asio::this_coro::executor;

@@ -203,7 +203,7 @@ void batch_lane<Kind>::run(Tower& tower, run_context& context, step_report& repo
         report.n_tokens += Kind::usage(one).n_tokens;
     if (report.failure)
         for (const target& one : batch_)
-            one.request->fail(report.failure);
+            report.fail(one.request, report.failure);
     else
         route(std::move(rows), report);
     batch_.clear();

@@ -9,6 +9,7 @@
 #include <exception>
 #include <map>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,10 +25,27 @@ enum class intake {
 
 /// What one step did.
 struct step_report {
+    struct failed_job {
+        std::shared_ptr<job> request;
+        std::exception_ptr why;
+    };
+
+    /// Notes a job that failed; where there is no memory for the note, it fails at once.
+    void fail(const std::shared_ptr<job>& request, const std::exception_ptr& why) noexcept
+    {
+        if (!failed.empty() && failed.back().request == request) return;
+        try {
+            failed.push_back(failed_job{request, why});
+        } catch (const std::bad_alloc&) {
+            request->fail(why);
+        }
+    }
+
     std::size_t n_items{0};
     std::size_t n_tokens{0};
     /// Jobs whose result is complete.
     std::vector<std::shared_ptr<job>> done;
+    std::vector<failed_job> failed;
     /// Set where the model itself failed, not a single item of the batch.
     std::exception_ptr failure;
 };
@@ -69,9 +87,10 @@ public:
     /// loaded engine as of a copy, before `warm_up`. `available_bytes`: what the memory budget has
     /// left beyond `bytes()`.
     virtual void start(std::uint64_t available_bytes) { static_cast<void>(available_bytes); }
-    /// One forward, or one step of each sequence. Fails jobs at once, but leaves those that
-    /// succeeded in the report: the worker answers them when it is free for the next request, so
-    /// that a caller who comes straight back does not find it busy. Throws nothing.
+    /// One forward, or one step of each sequence. Leaves the jobs that ended with it in the report:
+    /// the worker answers them when it has counted the step and is free for the next request, so
+    /// that a caller who comes straight back finds it neither busy nor its books behind. A job
+    /// whose own input is at fault may fail at once. Throws nothing.
     virtual step_report step(run_context& context) = 0;
     /// Fails all jobs it holds.
     virtual void drop(const std::exception_ptr& why) noexcept = 0;

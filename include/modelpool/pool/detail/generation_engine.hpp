@@ -115,19 +115,19 @@ private:
     void prepare(const std::shared_ptr<generation_job>& request);
     void prepare(const std::shared_ptr<score_job>& request);
     void heed_readers(step_report& report);
-    void end_abandoned_scores();
+    void end_abandoned_scores(step_report& report);
     void begin_scores(step_report& report);
     void begin_score(scoring& one);
     void run(run_context& context, step_report& report);
-    void fail_step(const std::exception_ptr& why);
+    void fail_step(step_report& report);
     void take_update(sched::generation_update& update, step_report& report);
     void take_update(streaming& one, sched::generation_update& update, step_report& report);
     void take_update(scored_sequence one, sched::generation_update& update, step_report& report);
     bool write(streaming& one, sched::generation_update& update);
     void end(streaming& one, const sched::generation_update& update, step_report& report);
-    void fail(sequence_id id, const std::exception_ptr& why) noexcept;
+    void fail(sequence_id id, const std::exception_ptr& why, step_report& report) noexcept;
     void forget(sequence_id id) noexcept;
-    void fail_scoring(scoring& one, const std::exception_ptr& why) noexcept;
+    void fail_scoring(scoring& one, const std::exception_ptr& why, step_report& report) noexcept;
     void finish_scoring(scoring& one, step_report& report);
 
     std::unique_ptr<generator> model_;
@@ -161,7 +161,7 @@ inline step_report generation_engine::step(run_context& context)
     for (const std::shared_ptr<job>& one : std::exchange(newcomers_, {}))
         prepare(one);
     heed_readers(report);
-    end_abandoned_scores();
+    end_abandoned_scores(report);
     begin_scores(report);
     if (core_ && core_->has_work()) run(context, report);
     return report;
@@ -293,11 +293,11 @@ inline void generation_engine::heed_readers(step_report& report)
     }
 }
 
-inline void generation_engine::end_abandoned_scores()
+inline void generation_engine::end_abandoned_scores(step_report& report)
 {
     for (auto place = scorings_.begin(); place != scorings_.end();) {
         scoring& one = *place++;
-        if (one.request->ended()) fail_scoring(one, aborted());
+        if (one.request->ended()) fail_scoring(one, aborted(), report);
     }
 }
 
@@ -314,7 +314,8 @@ inline void generation_engine::begin_scores(step_report& report)
         } catch (const error& problem) {
             fail_scoring(
                 one,
-                std::make_exception_ptr(problem.in("continuation " + std::to_string(one.next))));
+                std::make_exception_ptr(problem.in("continuation " + std::to_string(one.next))),
+                report);
             continue;
         }
         if (one.n_left == 0) finish_scoring(one, report);
@@ -353,7 +354,7 @@ inline void generation_engine::run(run_context& context, step_report& report)
         report.failure = std::current_exception();
     }
     if (report.failure) {
-        fail_step(report.failure);
+        fail_step(report);
         return;
     }
     if (updates.empty() && context.stop_requested()) return;
@@ -364,7 +365,7 @@ inline void generation_engine::run(run_context& context, step_report& report)
 }
 
 /// Fails what took part in a step that did not come about; the others go on.
-inline void generation_engine::fail_step(const std::exception_ptr& why)
+inline void generation_engine::fail_step(step_report& report)
 {
     std::vector<sequence_id> failed;
     if (core_->broken()) {
@@ -375,10 +376,10 @@ inline void generation_engine::fail_step(const std::exception_ptr& why)
             failed.push_back(part.id);
     }
     for (const sequence_id id : failed)
-        fail(id, why);
+        fail(id, report.failure, report);
     if (!core_->broken()) return;
     while (!scorings_.empty())
-        fail_scoring(scorings_.front(), why);
+        fail_scoring(scorings_.front(), report.failure, report);
     core_.reset();  // the next request has it made anew
 }
 
@@ -406,7 +407,7 @@ inline void generation_engine::take_update(
         update.failure = std::current_exception();
     }
     if (update.failure) {
-        fail(update.id, update.failure);
+        fail(update.id, update.failure, report);
     } else if (update.finish) {
         end(one, update, report);
         forget(update.id);
@@ -495,7 +496,7 @@ inline void generation_engine::take_update(
 {
     scoring& all = *one.of;
     if (update.failure) {
-        fail_scoring(all, update.failure);
+        fail_scoring(all, update.failure, report);
         return;
     }
     continuation_score& score = all.request->scores[one.index];
@@ -511,17 +512,18 @@ inline void generation_engine::take_update(
 
 // --- ends ----------------------------------------------------------------------------------------
 
-inline void generation_engine::fail(sequence_id id, const std::exception_ptr& why) noexcept
+inline void generation_engine::fail(
+    sequence_id id, const std::exception_ptr& why, step_report& report) noexcept
 {
     const auto stream = streams_.find(id);
     if (stream != streams_.end()) {
         const std::shared_ptr<generation_job> request = stream->second.request;
         forget(id);
-        request->fail(why);
+        report.fail(request, why);
         return;
     }
     const auto scored = scored_.find(id);
-    if (scored != scored_.end()) fail_scoring(*scored->second.of, why);
+    if (scored != scored_.end()) fail_scoring(*scored->second.of, why, report);
 }
 
 inline void generation_engine::forget(sequence_id id) noexcept
@@ -533,7 +535,8 @@ inline void generation_engine::forget(sequence_id id) noexcept
     core_->end(id);
 }
 
-inline void generation_engine::fail_scoring(scoring& one, const std::exception_ptr& why) noexcept
+inline void generation_engine::fail_scoring(
+    scoring& one, const std::exception_ptr& why, step_report& report) noexcept
 {
     for (auto place = scored_.begin(); place != scored_.end();) {
         if (place->second.of == &one) {
@@ -543,7 +546,7 @@ inline void generation_engine::fail_scoring(scoring& one, const std::exception_p
             ++place;
         }
     }
-    one.request->fail(why);
+    report.fail(one.request, why);
     std::erase_if(scorings_, [&](const scoring& other) { return &other == &one; });
 }
 

@@ -114,7 +114,7 @@ private:
     {
         // Before the first step it may well be the request that is at fault.
         if (begun_ || speaks_against_model(why)) report.failure = why;
-        current_->fail(why);
+        report.fail(current_, why);
         leave();
     }
 

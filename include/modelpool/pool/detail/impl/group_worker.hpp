@@ -367,6 +367,8 @@ inline void group::serve(worker& self)
         lock.unlock();
         if (report.failure) announce_breaker();
         if (lost_device) runtime_.report_device_lost(self.options.device());
+        for (const step_report::failed_job& one : report.failed)
+            one.request->fail(one.why);
         for (const std::shared_ptr<job>& one : report.done)
             one->deliver();
         lock.lock();
