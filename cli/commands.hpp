@@ -12,5 +12,6 @@ void add_embed(CLI::App& app, program& self);
 void add_tokenize(CLI::App& app, program& self);
 void add_inspect(CLI::App& app, program& self);
 void add_models(CLI::App& app, program& self);
+void add_bench(CLI::App& app, program& self);
 
 }  // namespace modelpool::cli

@@ -49,7 +49,8 @@ void check_command(const CLI::App& app, const std::vector<std::string>& argument
         throw usage_error{"a command is required: " + names + "; see modelpool --help"};
 }
 
-// Parses the arguments; true where a command is to run, false where a help text was all that was wanted.
+// Parses the arguments; true where a command is to run, false where a help text was all that was
+// wanted.
 bool parse(CLI::App& app, program& self, std::vector<std::string> arguments)
 {
     check_command(app, arguments);
@@ -79,6 +80,7 @@ void add_commands(CLI::App& app, program& self)
     add_tokenize(app, self);
     add_inspect(app, self);
     add_models(app, self);
+    add_bench(app, self);
     for (CLI::App* command : app.get_subcommands(nullptr)) {
         restore_values(*command);
         command->preparse_callback(

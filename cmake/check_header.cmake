@@ -25,3 +25,16 @@ foreach(banned IN LISTS BANNED)
         endif()
     endforeach()
 endforeach()
+
+# g++ 12 emits each coroutine of a header into every unit: they belong into impl/, which is compiled once.
+if(HEADER STREQUAL "modelpool/modelpool.hpp")
+    execute_process(
+        COMMAND ${COMPILER} -std=c++20 ${INCLUDES} -DMODELPOOL_SEPARATE_COMPILATION -c "${UNIT}.cpp" -o "${UNIT}.o"
+        COMMAND_ERROR_IS_FATAL ANY)
+    file(SIZE "${UNIT}.o" n_bytes)
+    set(n_most 200000)
+    if(n_bytes GREATER n_most)
+        message(FATAL_ERROR "including <${HEADER}> costs ${n_bytes} bytes of code, expected at most ${n_most}: "
+            "does a public header define a coroutine?")
+    endif()
+endif()

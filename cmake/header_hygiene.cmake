@@ -36,5 +36,6 @@ endfunction()
 function(modelpool_public_headers result)
     file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR}/include
         ${PROJECT_SOURCE_DIR}/include/*.hpp)
+    list(REMOVE_ITEM headers modelpool/impl/src.hpp)  # for one unit of a program that is not header-only
     set(${result} ${headers} PARENT_SCOPE)
 endfunction()

@@ -5,7 +5,7 @@ function(modelpool_add_tests target)
     cmake_parse_arguments(arg "" "" "SOURCES;LIBRARIES" ${ARGN})
     add_executable(${target} ${arg_SOURCES})
     modelpool_own_target(${target})
-    target_link_libraries(${target} PRIVATE modelpool_test_main modelpool_core ${arg_LIBRARIES})
+    target_link_libraries(${target} PRIVATE modelpool_test_main modelpool_test_support ${arg_LIBRARIES})
     target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
     target_compile_definitions(${target} PRIVATE
         MODELPOOL_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data")

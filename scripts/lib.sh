@@ -72,7 +72,7 @@ build_packages=(
 )
 # What the checks of .ci/run and scripts/test-long need on top.
 # shellcheck disable=SC2034  # used by the scripts that source this one
-check_packages=(clang-16 clang-format-16 clang-tidy-16 libclang-rt-16-dev shellcheck)
+check_packages=(clang-16 clang-format-16 clang-tidy-16 libbenchmark-dev libclang-rt-16-dev shellcheck)
 
 is_debian_12() {
     # shellcheck source=/dev/null

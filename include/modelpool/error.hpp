@@ -1,5 +1,7 @@
 #pragma once
 
+#include <modelpool/config.hpp>
+
 #include <boost/system/error_code.hpp>
 #include <boost/system/system_error.hpp>
 
@@ -141,4 +143,6 @@ struct boost::system::is_error_code_enum<modelpool::text_errc> : std::true_type 
 template <>
 struct boost::system::is_error_condition_enum<modelpool::condition> : std::true_type {};
 
+#if defined(MODELPOOL_HEADER_ONLY)
 #include <modelpool/impl/error.hpp>
+#endif

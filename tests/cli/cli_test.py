@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 BINARY, DATA = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
@@ -321,9 +322,37 @@ class CliTest(unittest.TestCase):
             got = self.good(Ran("embed", "x", "--json", "--model", name, "--cache-dir", self.dir)).json()
             self.assertEqual((got["model"], got["embeddings"]), (name, want))
 
+    def test_bench_pool_prints_one_document_of_figures(self):
+        got = self.good(Ran("bench", "pool", "--json")).json()
+        self.assertEqual(set(got), {"figures"})
+        for name, one in got["figures"].items():
+            self.assertRegex(name, r"^[a-z0-9_]+$")
+            self.assertEqual(set(one), {"value", "unit"}, name)
+            self.assertIsInstance(one["value"], (int, float), name)
+            self.assertIsInstance(one["unit"], str, name)
+        main = {"hop_p50_one_core", "embed_to_hop_two_cores", "look_up", "pool_of_1000_models", "heartbeat_p999", "idle_wake_ups"}
+        self.assertLessEqual(main, set(got["figures"]))
+
+    def test_bench_needs_a_group_that_there_is(self):
+        self.refused_as(Ran("bench", "--json"), 2, "usage", "pool")
+        self.refused_as(Ran("bench", "nonsense", "--json"), 2, "usage")
+        self.refused_as(Ran("bench", "pool", "nonsense", "--json"), 2, "usage")
+        self.assertIn(b"idle_wake_ups", self.good(Ran("bench", "pool", "--help")).out)
+
+    def test_a_signal_ends_a_bench(self):
+        with subprocess.Popen([BINARY, "bench", "pool", "--json"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+            # It measures once it has threads besides the main one and that of signals.
+            while running.poll() is None and len(os.listdir(f"/proc/{running.pid}/task")) < 3:
+                time.sleep(0.01)
+            running.send_signal(signal.SIGINT)
+            out, err = running.communicate(timeout=LIMIT_S)
+        self.assertEqual((running.returncode, err), (130, b"modelpool: bench: interrupted\n"))
+        self.assertEqual(json.loads(out)["error"]["code"], "cancelled")
+
     def test_help_and_version_are_data(self):
         self.assertRegex(self.good(Ran("--version")).out.decode(), r"^modelpool \d+\.\d+\.\d+\n$")
-        for command in ("embed", "tokenize", "inspect", "models"):
+        for command in ("embed", "tokenize", "inspect", "models", "bench"):
             self.assertIn(command.encode(), self.good(Ran("--help")).out)
             self.assertIn(b"Examples:", self.good(Ran(command, "--help")).out)
 

@@ -1,7 +1,6 @@
 // What a user's program does first: it awaits something, and meets an error of the library as its
 // own type.
-#include <modelpool/async/awaitable.hpp>
-#include <modelpool/error.hpp>
+#include <modelpool/modelpool.hpp>
 #ifdef CONSUMER_USES_TORCH
 #include <modelpool/models/bert.hpp>
 #endif
@@ -11,6 +10,8 @@
 
 #include <exception>
 #include <iostream>
+
+bool knows(const modelpool::pool<modelpool::text_embedding>& models);  // in models.cpp
 
 namespace {
 
@@ -45,5 +46,7 @@ int main()
     };
     boost::asio::co_spawn(io, co_main(), report);
     io.run();
-    return failed_as_expected ? 0 : 1;
+    modelpool::runtime rt{io.get_executor()};
+    const modelpool::pool<modelpool::text_embedding> models{rt};
+    return failed_as_expected && !knows(models) ? 0 : 1;
 }

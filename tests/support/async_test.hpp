@@ -34,35 +34,10 @@ constexpr std::chrono::seconds patience{40};
 
 /// Runs a coroutine on an io_context of its own; fails where it does not end, or leaves work,
 /// threads or counted objects behind.
-inline void run_async_test(awaitable<void> (*body)())
-{
-    const leak_check nothing_left;
-    std::exception_ptr failure;
-    bool done = false;
-    {
-        boost::asio::io_context io;
-        boost::asio::co_spawn(io, body(), [&](std::exception_ptr problem) {
-            failure = std::move(problem);
-            done = true;
-        });
-        io.run_for(patience);
-        const bool out_of_work = io.stopped();
-        if (failure) std::rethrow_exception(failure);
-        REQUIRE(done);
-        REQUIRE(out_of_work);
-    }
-    nothing_left.require();
-}
+void run_async_test(awaitable<void> (*body)());
 
 /// Lets other handlers run until `condition` holds; the test's own deadline ends it otherwise.
-inline awaitable<void> until(std::function<bool()> condition)
-{
-    boost::asio::steady_timer timer{co_await boost::asio::this_coro::executor};
-    while (!condition()) {
-        timer.expires_after(std::chrono::microseconds{200});
-        co_await timer.async_wait(boost::asio::use_awaitable);
-    }
-}
+awaitable<void> until(std::function<bool()> condition);
 
 /// How an operation ended.
 struct outcome {

@@ -236,17 +236,8 @@ private:
     image_embedder_info info_;
 };
 
-inline awaitable<std::unique_ptr<image_embedder>>
-load_fake_image_embedder(std::shared_ptr<fake_picture_plan> plan, load_context context)
-{
-    auto build = [plan, stop = context.stop()] {
-        plan->build_door.blocking_pass(stop);
-        ++plan->n_builds;
-        return std::unique_ptr<image_embedder>{std::make_unique<fake_image_embedder>(plan)};
-    };
-    auto built = context.offload(std::move(build));
-    co_return co_await std::move(built);
-}
+awaitable<std::unique_ptr<image_embedder>>
+load_fake_image_embedder(std::shared_ptr<fake_picture_plan> plan, load_context context);
 
 /// A loader of fakes that follow `plan`.
 inline loader<image_embedding> fake_loader(const std::shared_ptr<fake_picture_plan>& plan)

@@ -232,19 +232,8 @@ private:
     embedder_info info_;
 };
 
-inline awaitable<std::unique_ptr<embedder>>
-load_fake(std::shared_ptr<fake_plan> plan, load_context context)
-{
-    ++plan->n_loader_calls;
-    auto build = [plan, stop = context.stop()] {
-        plan->build_door.blocking_pass(plan->obeys_stop ? stop : stop_flag{});
-        if (plan->on_build) plan->on_build();
-        ++plan->n_builds;
-        return std::unique_ptr<embedder>{std::make_unique<fake_embedder>(plan)};
-    };
-    auto built = context.offload(std::move(build));
-    co_return co_await std::move(built);
-}
+awaitable<std::unique_ptr<embedder>>
+load_fake(std::shared_ptr<fake_plan> plan, load_context context);
 
 /// A loader of fakes that follow `plan`.
 inline loader<text_embedding> fake_loader(const std::shared_ptr<fake_plan>& plan)

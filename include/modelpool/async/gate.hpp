@@ -2,6 +2,7 @@
 
 #include <modelpool/async/awaitable.hpp>
 #include <modelpool/async/detail/wait_list.hpp>
+#include <modelpool/config.hpp>
 #include <modelpool/error.hpp>
 
 #include <cstddef>
@@ -152,16 +153,13 @@ public:
     awaitable<void> close_and_wait() { return close_and_wait(core_); }
 
 private:
-    static awaitable<void> close_and_wait(std::shared_ptr<detail::gate_core> core)
-    {
-        core->close();
-        auto operation =
-            std::make_shared<detail::gate_core::waiter_type>(std::move(core), std::monostate{});
-        auto answer = detail::await_reply<std::monostate>(std::move(operation));
-        co_await std::move(answer);
-    }
+    static awaitable<void> close_and_wait(std::shared_ptr<detail::gate_core> core);
 
     std::shared_ptr<detail::gate_core> core_;
 };
 
 }  // namespace modelpool
+
+#if defined(MODELPOOL_HEADER_ONLY)
+#include <modelpool/async/impl/gate.hpp>
+#endif

@@ -2,6 +2,7 @@
 
 #include <modelpool/async/awaitable.hpp>
 #include <modelpool/async/detail/wait_list.hpp>
+#include <modelpool/config.hpp>
 
 #include <cstddef>
 #include <memory>
@@ -172,13 +173,13 @@ public:
 private:
     using core = detail::shared_mutex_core;
 
-    static awaitable<async_lock> wait(std::shared_ptr<core> state, detail::lock_mode mode)
-    {
-        auto operation = std::make_shared<core::waiter_type>(std::move(state), mode);
-        return detail::await_reply<async_lock>(std::move(operation));
-    }
+    static awaitable<async_lock> wait(std::shared_ptr<core> state, detail::lock_mode mode);
 
     std::shared_ptr<core> core_;
 };
 
 }  // namespace modelpool
+
+#if defined(MODELPOOL_HEADER_ONLY)
+#include <modelpool/async/impl/shared_mutex.hpp>
+#endif

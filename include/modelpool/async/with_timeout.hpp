@@ -98,7 +98,8 @@ private:
     bool timed_out_{false};
 };
 
-inline awaitable<std::monostate> with_value(awaitable<void> operation)
+template <class Void>
+awaitable<std::monostate> with_value(awaitable<Void> operation)
 {
     co_await std::move(operation);
     co_return std::monostate{};

@@ -2,6 +2,7 @@
 
 #include <modelpool/capability/model.hpp>
 #include <modelpool/capability/text_embedding.hpp>
+#include <modelpool/config.hpp>
 #include <modelpool/image/image.hpp>
 
 #include <cstddef>
@@ -105,4 +106,6 @@ struct image_embedding {
 
 }  // namespace modelpool
 
+#if defined(MODELPOOL_HEADER_ONLY)
 #include <modelpool/capability/impl/image_embedding.hpp>
+#endif

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <modelpool/capability/model.hpp>
+#include <modelpool/config.hpp>
 #include <modelpool/error.hpp>
 
 #include <cmath>
@@ -209,4 +210,6 @@ struct text_embedding {
 
 }  // namespace modelpool
 
+#if defined(MODELPOOL_HEADER_ONLY)
 #include <modelpool/capability/impl/text_embedding.hpp>
+#endif

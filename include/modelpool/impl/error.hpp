@@ -57,7 +57,7 @@ public:
     }
 };
 
-inline bool is_retryable(const boost::system::error_code& code) noexcept
+MODELPOOL_DECL bool is_retryable(const boost::system::error_code& code) noexcept
 {
     return code == errc::timed_out || code == pool_errc::queue_full ||
            code == pool_errc::memory_exhausted || code == pool_errc::circuit_open ||
@@ -65,7 +65,7 @@ inline bool is_retryable(const boost::system::error_code& code) noexcept
            code == hub_errc::unavailable || code == model_errc::out_of_memory;
 }
 
-inline bool is_bad_input(const boost::system::error_code& code) noexcept
+MODELPOOL_DECL bool is_bad_input(const boost::system::error_code& code) noexcept
 {
     if (code.category() == text_category()) return true;
     if (code.category() == model_category())
@@ -86,7 +86,7 @@ bool table_category<N>::equivalent(
                                                                     : is_bad_input(code);
 }
 
-inline const table_category<4>& general_table() noexcept
+MODELPOOL_DECL const table_category<4>& general_table() noexcept
 {
     static const table_category<4> category{
         "modelpool",
@@ -97,7 +97,7 @@ inline const table_category<4>& general_table() noexcept
     return category;
 }
 
-inline const table_category<9>& pool_table() noexcept
+MODELPOOL_DECL const table_category<9>& pool_table() noexcept
 {
     static const table_category<9> category{
         "modelpool.pool",
@@ -113,7 +113,7 @@ inline const table_category<9>& pool_table() noexcept
     return category;
 }
 
-inline const table_category<5>& registry_table() noexcept
+MODELPOOL_DECL const table_category<5>& registry_table() noexcept
 {
     static const table_category<5> category{
         "modelpool.registry",
@@ -125,7 +125,7 @@ inline const table_category<5>& registry_table() noexcept
     return category;
 }
 
-inline const table_category<6>& hub_table() noexcept
+MODELPOOL_DECL const table_category<6>& hub_table() noexcept
 {
     static const table_category<6> category{
         "modelpool.hub",
@@ -138,7 +138,7 @@ inline const table_category<6>& hub_table() noexcept
     return category;
 }
 
-inline const table_category<10>& model_table() noexcept
+MODELPOOL_DECL const table_category<10>& model_table() noexcept
 {
     static const table_category<10> category{
         "modelpool.model",
@@ -155,7 +155,7 @@ inline const table_category<10>& model_table() noexcept
     return category;
 }
 
-inline const table_category<5>& text_table() noexcept
+MODELPOOL_DECL const table_category<5>& text_table() noexcept
 {
     static const table_category<5> category{
         "modelpool.text",
@@ -169,78 +169,78 @@ inline const table_category<5>& text_table() noexcept
 
 }  // namespace detail
 
-inline const boost::system::error_category& general_category() noexcept
+MODELPOOL_DECL const boost::system::error_category& general_category() noexcept
 {
     return detail::general_table();
 }
 
-inline const boost::system::error_category& pool_category() noexcept
+MODELPOOL_DECL const boost::system::error_category& pool_category() noexcept
 {
     return detail::pool_table();
 }
 
-inline const boost::system::error_category& registry_category() noexcept
+MODELPOOL_DECL const boost::system::error_category& registry_category() noexcept
 {
     return detail::registry_table();
 }
 
-inline const boost::system::error_category& hub_category() noexcept
+MODELPOOL_DECL const boost::system::error_category& hub_category() noexcept
 {
     return detail::hub_table();
 }
 
-inline const boost::system::error_category& model_category() noexcept
+MODELPOOL_DECL const boost::system::error_category& model_category() noexcept
 {
     return detail::model_table();
 }
 
-inline const boost::system::error_category& text_category() noexcept
+MODELPOOL_DECL const boost::system::error_category& text_category() noexcept
 {
     return detail::text_table();
 }
 
-inline const boost::system::error_category& condition_category() noexcept
+MODELPOOL_DECL const boost::system::error_category& condition_category() noexcept
 {
     static const detail::condition_names category;
     return category;
 }
 
-inline boost::system::error_code make_error_code(errc value) noexcept
+MODELPOOL_DECL boost::system::error_code make_error_code(errc value) noexcept
 {
     return {static_cast<int>(value), general_category()};
 }
 
-inline boost::system::error_code make_error_code(pool_errc value) noexcept
+MODELPOOL_DECL boost::system::error_code make_error_code(pool_errc value) noexcept
 {
     return {static_cast<int>(value), pool_category()};
 }
 
-inline boost::system::error_code make_error_code(registry_errc value) noexcept
+MODELPOOL_DECL boost::system::error_code make_error_code(registry_errc value) noexcept
 {
     return {static_cast<int>(value), registry_category()};
 }
 
-inline boost::system::error_code make_error_code(hub_errc value) noexcept
+MODELPOOL_DECL boost::system::error_code make_error_code(hub_errc value) noexcept
 {
     return {static_cast<int>(value), hub_category()};
 }
 
-inline boost::system::error_code make_error_code(model_errc value) noexcept
+MODELPOOL_DECL boost::system::error_code make_error_code(model_errc value) noexcept
 {
     return {static_cast<int>(value), model_category()};
 }
 
-inline boost::system::error_code make_error_code(text_errc value) noexcept
+MODELPOOL_DECL boost::system::error_code make_error_code(text_errc value) noexcept
 {
     return {static_cast<int>(value), text_category()};
 }
 
-inline boost::system::error_condition make_error_condition(condition value) noexcept
+MODELPOOL_DECL boost::system::error_condition make_error_condition(condition value) noexcept
 {
     return {static_cast<int>(value), condition_category()};
 }
 
-inline std::string_view code_name(const boost::system::error_code& code) noexcept
+MODELPOOL_DECL std::string_view code_name(const boost::system::error_code& code) noexcept
 {
     // Asio's operation_aborted is the system's ECANCELED; its header would be too heavy here.
     const boost::system::error_category& category = code.category();
@@ -255,17 +255,17 @@ inline std::string_view code_name(const boost::system::error_code& code) noexcep
     return "system";
 }
 
-inline error::error(boost::system::error_code code)
+MODELPOOL_DECL error::error(boost::system::error_code code)
     : system_error{code}
     , text_{code.message()}
 {}
 
-inline error::error(boost::system::error_code code, std::string sentence)
+MODELPOOL_DECL error::error(boost::system::error_code code, std::string sentence)
     : system_error{code}
     , text_{std::move(sentence)}
 {}
 
-inline error error::in(std::string_view context) const
+MODELPOOL_DECL error error::in(std::string_view context) const
 {
     return error{code(), std::string{context} + ": " + text_};
 }

@@ -4,12 +4,9 @@
 #include <modelpool/capability/generation.hpp>
 #include <modelpool/capability/text_to_text.hpp>
 #include <modelpool/capability/vision.hpp>
-#include <modelpool/error.hpp>
+#include <modelpool/config.hpp>
 #include <modelpool/image/image.hpp>
 #include <modelpool/pool/any_handle.hpp>
-#include <modelpool/pool/detail/generation_engine.hpp>
-#include <modelpool/pool/detail/generation_job.hpp>
-#include <modelpool/pool/detail/image_inputs.hpp>
 #include <modelpool/pool/options.hpp>
 #include <modelpool/pool/token_stream.hpp>
 #include <modelpool/runtime/clock.hpp>
@@ -29,67 +26,16 @@ namespace modelpool {
 namespace detail {
 
 /// Waits for the stream of a generation, after the images of its conversation were got.
-inline awaitable<token_stream>
-start_generation(std::weak_ptr<group> home, generation_request input, request_options request)
-{
-    const std::optional<clock::time_point> deadline = input.params.deadline;
-    if (deadline && (!request.deadline() || *deadline < *request.deadline()))
-        request.deadline(*deadline);
-    if (const auto* conversation = std::get_if<chat>(&input.input);
-        conversation != nullptr && has_remote_images(*conversation)) {
-        auto resolving = resolve_images(home, *conversation, deadline);
-        chat resolved = co_await std::move(resolving);
-        input.input = std::move(resolved);
-    }
-    auto operation =
-        std::make_shared<generation_job>(std::move(home), std::move(input), std::move(request));
-    auto answer = await_reply<token_stream>(std::move(operation));
-    co_return co_await std::move(answer);
-}
+awaitable<token_stream>
+start_generation(std::weak_ptr<group> home, generation_request input, request_options request);
 
-/// A user's message of text with images in it: each "<image>" of the text is one of them, in order;
-/// without such marks they go before the text. Errors: errc::invalid_argument where the numbers
-/// differ.
-inline message image_message(std::vector<image_source> images, const std::string& text)
-{
-    constexpr std::string_view mark{"<image>"};
-    message made;
-    made.role = "user";
-    std::size_t n_marks = 0;
-    std::size_t begin = 0;
-    for (std::size_t at = text.find(mark); at != std::string::npos; at = text.find(mark, begin)) {
-        if (at > begin) made.content.emplace_back(text.substr(begin, at - begin));
-        if (n_marks < images.size()) made.content.emplace_back(std::move(images[n_marks]));
-        ++n_marks;
-        begin = at + mark.size();
-    }
-    if (n_marks == 0)
-        for (image_source& one : images)
-            made.content.emplace_back(std::move(one));
-    else if (n_marks != images.size())
-        throw error{
-            errc::invalid_argument,
-            "the prompt has " + std::to_string(n_marks) + " <image> marks, expected " +
-                std::to_string(images.size()) + ", one for each image"};
-    if (begin < text.size()) made.content.emplace_back(text.substr(begin));
-    return made;
-}
-
-inline awaitable<token_stream> start_description(
+/// The same of a prompt about images: see `handle<vision>::describe`.
+awaitable<token_stream> start_description(
     std::weak_ptr<group> home,
     std::vector<image_source> images,
     std::string prompt,
     generation_params params,
-    request_options request)
-{
-    chat conversation;
-    conversation.add(image_message(std::move(images), prompt));
-    generation_request input;
-    input.input = std::move(conversation);
-    input.params = std::move(params);
-    auto starting = start_generation(std::move(home), std::move(input), std::move(request));
-    co_return co_await std::move(starting);
-}
+    request_options request);
 
 }  // namespace detail
 
@@ -162,23 +108,13 @@ public:
     awaitable<std::vector<continuation_score>> score(
         std::string prompt,
         std::vector<std::string> continuations,
-        request_options request = {}) const
-    {
-        auto operation = std::make_shared<detail::score_job>(
-            model(), std::move(prompt), std::move(continuations), std::move(request));
-        return detail::await_reply<std::vector<continuation_score>>(std::move(operation));
-    }
+        request_options request = {}) const;
 
     /// What the model says of itself; loads it first where no worker has it.
     /// Runs: on a worker's own thread; completes on the caller's executor.
     /// Errors: pool_errc and the loader's own as `chat`.
     /// Cancellation, lifetime: as `chat`.
-    awaitable<generator_info> info(request_options request = {}) const
-    {
-        auto operation =
-            std::make_shared<detail::info_job<generator_info>>(model(), std::move(request));
-        return detail::await_reply<generator_info>(std::move(operation));
-    }
+    awaitable<generator_info> info(request_options request = {}) const;
 
 private:
     awaitable<token_stream>
@@ -232,3 +168,7 @@ public:
 };
 
 }  // namespace modelpool
+
+#if defined(MODELPOOL_HEADER_ONLY)
+#include <modelpool/pool/impl/handles.hpp>
+#endif

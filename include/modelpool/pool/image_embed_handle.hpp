@@ -1,16 +1,10 @@
 #pragma once
 
 #include <modelpool/async/awaitable.hpp>
-#include <modelpool/async/detail/reply.hpp>
 #include <modelpool/capability/image_embedding.hpp>
-#include <modelpool/error.hpp>
+#include <modelpool/config.hpp>
 #include <modelpool/pool/any_handle.hpp>
-#include <modelpool/pool/detail/image_embed_engine.hpp>
-#include <modelpool/pool/detail/image_inputs.hpp>
 #include <modelpool/pool/options.hpp>
-#include <modelpool/runtime/clock.hpp>
-
-#include <boost/asio/error.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -23,75 +17,13 @@
 namespace modelpool {
 namespace detail {
 
-/// The most images from web addresses that one request holds at a time.
-constexpr std::size_t n_remote_images_at_once = 8;
-
-/// Where the part of a request that begins at `begin` ends: it has no more than
-/// `n_remote_images_at_once` images from web addresses.
-inline std::size_t end_of_part(const std::vector<image_source>& images, std::size_t begin)
-{
-    std::size_t n_remote = 0;
-    std::size_t end = begin;
-    while (end < images.size()) {
-        n_remote += is_remote(images[end]) ? 1 : 0;
-        if (n_remote > n_remote_images_at_once) break;
-        ++end;
-    }
-    return end;
-}
-
-/// Takes images [begin, end) out of `images`, those from web addresses got. Errors name the image.
-inline awaitable<std::vector<image_source>> take_images(
-    std::weak_ptr<group> home,
-    std::shared_ptr<std::vector<image_source>> images,
-    std::pair<std::size_t, std::size_t> range,
-    std::optional<clock::time_point> deadline)
-{
-    std::vector<image_source> taken;
-    taken.reserve(range.second - range.first);
-    for (std::size_t i = range.first; i < range.second; ++i) {
-        try {
-            auto resolving = resolve_image(home, std::move((*images)[i]), deadline);
-            image_source got = co_await std::move(resolving);
-            taken.push_back(std::move(got));
-        } catch (const error& problem) {
-            if (images->size() == 1 || problem.code() == boost::asio::error::operation_aborted)
-                throw;
-            throw problem.in("image " + std::to_string(i));
-        }
-    }
-    co_return taken;
-}
-
 /// Embeds images of which some come from web addresses: part by part, so that only a few of them
 /// are held.
-inline awaitable<embeddings> embed_remote_images(
+awaitable<embeddings> embed_remote_images(
     std::weak_ptr<group> home,
     std::vector<image_source> images,
     image_embed_options options,
-    request_options request)
-{
-    const auto sources = std::make_shared<std::vector<image_source>>(std::move(images));
-    // Rows are stored as asked for when they are put together: one that is packed cannot be packed
-    // again.
-    const embedding_dtype encoding = options.encoding();
-    options.encoding(embedding_dtype::f32);
-    embeddings all;
-    for (std::size_t begin = 0; begin < sources->size();) {
-        const std::size_t end = end_of_part(*sources, begin);
-        auto taking = take_images(home, sources, std::pair{begin, end}, request.deadline());
-        std::vector<image_source> part = co_await std::move(taking);
-        auto operation = std::make_shared<image_embed_job>(home, std::move(part), options, request);
-        operation->set_part(begin, sources->size());
-        auto answer = await_reply<embeddings>(std::move(operation));
-        const embeddings rows = co_await std::move(answer);
-        if (begin == 0) all = embeddings{sources->size(), rows.dim(), encoding, rows.normalized()};
-        for (std::size_t i = 0; i < rows.size(); ++i)
-            all.set_row(begin + i, rows[i]);
-        begin = end;
-    }
-    co_return all;
-}
+    request_options request);
 
 }  // namespace detail
 
@@ -119,15 +51,7 @@ public:
     awaitable<embeddings> embed(
         std::vector<image_source> images,
         image_embed_options options = {},
-        request_options request = {}) const
-    {
-        if (std::any_of(images.begin(), images.end(), detail::is_remote))
-            return detail::embed_remote_images(
-                model(), std::move(images), options, std::move(request));
-        auto operation = std::make_shared<detail::image_embed_job>(
-            model(), std::move(images), options, std::move(request));
-        return detail::await_reply<embeddings>(std::move(operation));
-    }
+        request_options request = {}) const;
 
     /// Embeds one image: [1, dim]. Otherwise as above.
     awaitable<embeddings>
@@ -153,12 +77,7 @@ public:
     awaitable<embeddings> embed_text(
         std::vector<std::string> texts,
         embed_options options = {},
-        request_options request = {}) const
-    {
-        auto operation = std::make_shared<detail::embed_job>(
-            model(), std::move(texts), std::move(options), std::move(request));
-        return detail::await_reply<embeddings>(std::move(operation));
-    }
+        request_options request = {}) const;
 
     /// Embeds one text: [1, dim]. Otherwise as above.
     awaitable<embeddings>
@@ -189,30 +108,18 @@ public:
 
     /// What the model says of itself; loads it first where no worker has it.
     /// Runs, errors, cancellation, lifetime: as `embed_text`.
-    awaitable<image_embedder_info> info(request_options request = {}) const
-    {
-        auto operation =
-            std::make_shared<detail::image_embedder_info_job>(model(), std::move(request));
-        return detail::await_reply<image_embedder_info>(std::move(operation));
-    }
+    awaitable<image_embedder_info> info(request_options request = {}) const;
 
 private:
     static awaitable<image_text_similarity> compare_all(
         handle self,
         std::vector<image_source> images,
         std::vector<std::string> texts,
-        request_options request)
-    {
-        if (images.empty()) throw error{errc::invalid_argument, "no images were given"};
-        if (texts.empty()) throw error{errc::invalid_argument, "no texts were given"};
-        auto asking = self.info(request);
-        const image_embedder_info about = co_await std::move(asking);
-        auto texts_call = self.embed_text(std::move(texts), {}, request);
-        const embeddings text_rows = co_await std::move(texts_call);
-        auto images_call = self.embed(std::move(images), {}, request);
-        const embeddings image_rows = co_await std::move(images_call);
-        co_return compare(image_rows, text_rows, about.logit_scale);
-    }
+        request_options request);
 };
 
 }  // namespace modelpool
+
+#if defined(MODELPOOL_HEADER_ONLY)
+#include <modelpool/pool/impl/handles.hpp>
+#endif

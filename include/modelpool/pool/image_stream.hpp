@@ -2,6 +2,7 @@
 
 #include <modelpool/async/awaitable.hpp>
 #include <modelpool/capability/text_to_image.hpp>
+#include <modelpool/config.hpp>
 #include <modelpool/error.hpp>
 #include <modelpool/image/image.hpp>
 #include <modelpool/pool/detail/stream_state.hpp>
@@ -63,10 +64,7 @@ public:
     /// Cancellation: terminal and partial at any time: the caller resumes at once, and the
     /// generation stops at the worker's next step. Total ends the wait alone.
     /// Lifetime: the stream may be moved or destroyed while it waits.
-    awaitable<std::optional<image_event>> next()
-    {
-        return detail::image_state::next(state_ ? state_ : ended());
-    }
+    awaitable<std::optional<image_event>> next();
 
     /// The image, without its steps.
     /// Runs, cancellation, lifetime: as `next`.
@@ -88,17 +86,13 @@ private:
         return state;
     }
 
-    static awaitable<generated_image> collect(std::shared_ptr<detail::image_state> state)
-    {
-        for (;;) {
-            auto coming = detail::image_state::next(state);
-            std::optional<image_event> event = co_await std::move(coming);
-            if (!event) throw error{errc::closed, "the stream's image was taken already"};
-            if (event->image) co_return std::move(*event->image);
-        }
-    }
+    static awaitable<generated_image> collect(std::shared_ptr<detail::image_state> state);
 
     std::shared_ptr<detail::image_state> state_;
 };
 
 }  // namespace modelpool
+
+#if defined(MODELPOOL_HEADER_ONLY)
+#include <modelpool/pool/impl/streams.hpp>
+#endif

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <modelpool/async/awaitable.hpp>
+#include <modelpool/pool/detail/engine_of.hpp>
 #include <modelpool/pool/detail/pool_core.hpp>
 #include <modelpool/pool/handle.hpp>
 #include <modelpool/pool/load_context.hpp>

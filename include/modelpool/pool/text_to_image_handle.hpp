@@ -2,10 +2,9 @@
 
 #include <modelpool/async/awaitable.hpp>
 #include <modelpool/capability/text_to_image.hpp>
+#include <modelpool/config.hpp>
 #include <modelpool/image/image.hpp>
 #include <modelpool/pool/any_handle.hpp>
-#include <modelpool/pool/detail/image_engine.hpp>
-#include <modelpool/pool/detail/image_inputs.hpp>
 #include <modelpool/pool/image_stream.hpp>
 #include <modelpool/pool/options.hpp>
 
@@ -17,19 +16,8 @@ namespace modelpool {
 namespace detail {
 
 /// Waits for the stream of an image, after the one it starts from was got.
-inline awaitable<image_stream>
-start_image(std::weak_ptr<group> home, image_params params, request_options request)
-{
-    if (params.init_image && is_remote(*params.init_image)) {
-        auto resolving = resolve_image(home, *params.init_image, request.deadline());
-        image_source got = co_await std::move(resolving);
-        params.init_image = std::move(got);
-    }
-    auto operation =
-        std::make_shared<image_job>(std::move(home), std::move(params), std::move(request));
-    auto answer = await_reply<image_stream>(std::move(operation));
-    co_return co_await std::move(answer);
-}
+awaitable<image_stream>
+start_image(std::weak_ptr<group> home, image_params params, request_options request);
 
 }  // namespace detail
 
@@ -72,12 +60,11 @@ public:
     /// Runs: on a worker's own thread; completes on the caller's executor.
     /// Errors: pool_errc and the loader's own as `imagine`.
     /// Cancellation, lifetime: as `imagine`.
-    awaitable<image_generator_info> info(request_options request = {}) const
-    {
-        auto operation =
-            std::make_shared<detail::info_job<image_generator_info>>(model(), std::move(request));
-        return detail::await_reply<image_generator_info>(std::move(operation));
-    }
+    awaitable<image_generator_info> info(request_options request = {}) const;
 };
 
 }  // namespace modelpool
+
+#if defined(MODELPOOL_HEADER_ONLY)
+#include <modelpool/pool/impl/handles.hpp>
+#endif

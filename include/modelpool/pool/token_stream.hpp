@@ -3,6 +3,7 @@
 #include <modelpool/async/awaitable.hpp>
 #include <modelpool/capability/answer_parser.hpp>
 #include <modelpool/capability/generation.hpp>
+#include <modelpool/config.hpp>
 #include <modelpool/pool/detail/stream_state.hpp>
 #include <modelpool/text/chat.hpp>
 
@@ -136,10 +137,7 @@ public:
     /// stops at the worker's next step, and what was written until then can still be read, with an
     /// end of finish_reason::cancelled. Total ends the wait alone.
     /// Lifetime: the stream may be moved or destroyed while it waits.
-    awaitable<std::optional<generation_event>> next()
-    {
-        return detail::token_state::next(state_ ? state_ : ended());
-    }
+    awaitable<std::optional<generation_event>> next();
 
     /// The rest of the answer as a whole.
     /// Result: all that no `next` took, and how it ended.
@@ -168,57 +166,14 @@ private:
     }
 
     static awaitable<generation_result>
-    collect(std::shared_ptr<detail::token_state> state, std::shared_ptr<generation_result> so_far)
-    {
-        for (;;) {
-            auto coming = detail::token_state::next(state);
-            std::optional<generation_event> event = co_await std::move(coming);
-            if (!event) break;
-            so_far->add(std::move(*event));
-        }
-        co_return std::exchange(*so_far, generation_result{});
-    }
+    collect(std::shared_ptr<detail::token_state> state, std::shared_ptr<generation_result> so_far);
 
     std::shared_ptr<detail::token_state> state_;
     std::shared_ptr<generation_result> collected_;
 };
 
-inline bool generation_event::absorb(generation_event& next)
-{
-    if (kind != next.kind || kind == generation_event_kind::end) return false;
-    if (tool_call && tool_call->index != next.tool_call->index) return false;
-    text += next.text;
-    reasoning += next.reasoning;
-    if (tool_call) tool_call->arguments += next.tool_call->arguments;
-    detail::append(tokens, next.tokens);
-    detail::append(prompt_tokens, next.prompt_tokens);
-    return true;
-}
-
-inline std::vector<std::int32_t> generation_result::ids() const
-{
-    std::vector<std::int32_t> all;
-    all.reserve(tokens.size());
-    for (const generated_token& one : tokens)
-        all.push_back(one.id);
-    return all;
-}
-
-inline void generation_result::add(generation_event event)
-{
-    text += event.text;
-    reasoning += event.reasoning;
-    if (event.tool_call) {
-        const tool_call_delta& delta = *event.tool_call;
-        if (tool_calls.size() <= delta.index) tool_calls.resize(delta.index + 1);
-        tool_call& call = tool_calls[delta.index];
-        call.id += delta.id;
-        call.name += delta.name;
-        call.arguments += delta.arguments;
-    }
-    detail::append(tokens, event.tokens);
-    detail::append(prompt_tokens, event.prompt_tokens);
-    if (event.end) end = *event.end;
-}
-
 }  // namespace modelpool
+
+#if defined(MODELPOOL_HEADER_ONLY)
+#include <modelpool/pool/impl/streams.hpp>
+#endif

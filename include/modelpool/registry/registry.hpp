@@ -1,6 +1,7 @@
 #pragma once
 
 #include <modelpool/async/awaitable.hpp>
+#include <modelpool/config.hpp>
 #include <modelpool/pool/pool.hpp>
 #include <modelpool/registry/card.hpp>
 #include <modelpool/runtime.hpp>
@@ -71,7 +72,9 @@ private:
     }
     static listing describe(const entry_map::value_type& one)
     {
-        return listing{one.first, one.second->kind, !one.second->pool.expired(), one.second->about};
+        const std::shared_ptr<pool_core> pool = one.second->pool.lock();
+        const bool has_group = pool && pool->find(one.first) != nullptr;
+        return listing{one.first, one.second->kind, has_group, one.second->about};
     }
 
     template <class C>
@@ -92,6 +95,61 @@ private:
     std::map<std::string, std::string> aliases_;
     std::deque<std::string> revisions_;  // keys that `find` made, the oldest first
 };
+
+template <class C>
+handle<C> registry_core::find(const std::string& name)
+{
+    const std::lock_guard lock{mutex_};
+    const std::string key = resolve(name);
+    entry& found = *entries_.at(key);
+    if (found.kind != capability_of<C>())
+        throw error{
+            registry_errc::wrong_capability,
+            "model '" + key + "' is of capability " + std::string{to_string(found.kind)} +
+                ", not " + C::name};
+    return handle<C>{group_of<C>(key, found)};
+}
+
+template <class C>
+std::shared_ptr<group> registry_core::group_of(const std::string& key, entry& found)
+{
+    std::shared_ptr<pool_core> pool = found.pool.lock();
+    if (!pool && found.about) {
+        pool = pools_.at(place_of(found.kind)).lock();
+        if (!pool)
+            throw error{
+                registry_errc::no_pool,
+                std::string{"the registry has no "} + C::name + " pool to run '" + key +
+                    "' in: call use() first"};
+    }
+    if (!pool) throw error{pool_errc::shut_down, "the pool of model '" + key + "' is gone"};
+    if (std::shared_ptr<group> there = pool->find(key)) {
+        found.pool = pool;
+        return there;
+    }
+    if (!found.about)
+        throw error{pool_errc::unknown_model, "the pool has no model '" + key + "' any more"};
+    const card& about = *found.about;
+    worker_options worker;
+    worker.memory(about.memory)
+        .warm_up(about.warm_up)
+        .device(about.device)
+        .dtype(about.precision)
+        .n_threads(about.n_threads)
+        .pinned(about.pinned);
+    model_options options;
+    options.worker(std::move(worker))
+        .source(model_source{about.repo, about.files})
+        .prompts(about.prompts)
+        .default_prompt(about.default_prompt)
+        .cuttable(about.cuttable)
+        .sampling(about.sampling);
+    if (about.scaling) options.scaling(*about.scaling);
+    std::shared_ptr<group> made =
+        pool->ensure(modelpool::pool<C>::setup(*pool, key, about.load.template get<C>(), options));
+    found.pool = pool;
+    return made;
+}
 
 }  // namespace detail
 
@@ -173,48 +231,28 @@ private:
     using core = detail::registry_core;
     using shared_core = std::shared_ptr<core>;
 
-    static awaitable<void> run_add(shared_core state, std::vector<card> cards)
-    {
-        state->add(std::move(cards));
-        co_return;
-    }
+    static awaitable<void> run_add(shared_core state, std::vector<card> cards);
     static awaitable<void> run_add_group(
         shared_core state,
         std::string key,
         capability kind,
-        std::shared_ptr<detail::pool_core> pool)
-    {
-        state->add(std::move(key), kind, pool);
-        co_return;
-    }
+        std::shared_ptr<detail::pool_core> pool);
     template <class C>
     static awaitable<handle<C>> run_find(shared_core state, std::string key)
     {
         co_return state->find<C>(key);
     }
-    static awaitable<listing> run_find_any(shared_core state, std::string key)
-    {
-        co_return state->find_any(key);
-    }
-    static awaitable<std::vector<listing>> run_list(shared_core state) { co_return state->list(); }
+    static awaitable<listing> run_find_any(shared_core state, std::string key);
+    static awaitable<std::vector<listing>> run_list(shared_core state);
     static awaitable<void>
-    run_remove(shared_core state, std::string key, std::chrono::nanoseconds grace)
-    {
-        auto taken = state->take(key);
-        if (!taken.second) co_return;
-        auto ending =
-            detail::pool_core::remove(std::move(taken.second), std::move(taken.first), grace);
-        co_await std::move(ending);
-    }
-    static awaitable<void> run_clear(shared_core state)
-    {
-        state->clear();
-        co_return;
-    }
+    run_remove(shared_core state, std::string key, std::chrono::nanoseconds grace);
+    static awaitable<void> run_clear(shared_core state);
 
     shared_core core_;
 };
 
 }  // namespace modelpool
 
+#if defined(MODELPOOL_HEADER_ONLY)
 #include <modelpool/registry/impl/registry.hpp>
+#endif

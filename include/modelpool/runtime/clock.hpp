@@ -64,11 +64,11 @@ public:
         bool is_next = false;
         {
             const std::lock_guard lock{mutex_};
+            if (!thread_.joinable()) thread_ = std::thread{[this] { run(); }};
             id = next_id_++;
             due_of_.emplace(id, when);
             const auto place = alarms_.emplace(std::pair{when, id}, std::move(ring)).first;
             is_next = place == alarms_.begin();
-            if (!thread_.joinable()) thread_ = std::thread{[this] { run(); }};
         }
         if (is_next) wake_.notify_one();
         return id;

@@ -56,10 +56,9 @@ public:
         lease(core_governor& governor, int wanted, std::atomic<std::uint64_t>& n_steps)
             : governor_{governor}
             , n_steps_{n_steps}
-            , share_{governor.enter(wanted)}
-        {
-            n_threads_ = share_->current;
-        }
+            , share_{governor.enter(wanted, generation_)}
+            , n_threads_{share_->current}
+        {}
         ~lease() { governor_.leave(share_); }
         lease(const lease&) = delete;
         lease& operator=(const lease&) = delete;
@@ -77,13 +76,13 @@ public:
     private:
         core_governor& governor_;
         std::atomic<std::uint64_t>& n_steps_;
+        std::uint64_t generation_{0};  // before share_, which sets it
         std::list<share>::iterator share_;
-        std::uint64_t generation_{0};
-        int n_threads_{1};
+        int n_threads_;
     };
 
 private:
-    std::list<share>::iterator enter(int wanted)
+    std::list<share>::iterator enter(int wanted, std::uint64_t& generation)
     {
         std::unique_lock lock{mutex_};
         const auto place = shares_.insert(shares_.end(), share{std::clamp(wanted, 1, n_cores_)});
@@ -92,35 +91,49 @@ private:
             const int allowed = std::max(n_cores_, static_cast<int>(shares_.size()));
             return n_in_use() < allowed;
         };
-        changed_.wait_for(lock, patience, has_room);
-        place->current = std::clamp(n_cores_ - n_in_use(), 1, place->target);
+        if (!has_room()) {
+            ++n_waiting_;
+            changed_.wait_for(lock, patience, has_room);
+            --n_waiting_;
+        }
+        take_threads(*place, generation);
         return place;
     }
 
     void leave(std::list<share>::iterator place)
     {
+        bool awaited = false;
         {
             const std::lock_guard lock{mutex_};
             shares_.erase(place);
             rebalance();
+            awaited = n_waiting_ > 0;
         }
-        changed_.notify_all();
+        if (awaited) changed_.notify_all();
     }
 
     int adjust(share& mine, std::uint64_t& generation)
     {
         int now = 0;
+        bool awaited = false;
         {
             const std::lock_guard lock{mutex_};
-            generation = generation_.load(std::memory_order_relaxed);
-            const int others = n_in_use() - mine.current;
-            now = std::clamp(n_cores_ - others, 1, mine.target);
-            // Threads that others have yet to give up are taken at a later step.
-            if (now < mine.target) generation = generation - 1;
-            mine.current = now;
+            now = take_threads(mine, generation);
+            awaited = n_waiting_ > 0;
         }
-        changed_.notify_all();
+        if (awaited) changed_.notify_all();
         return now;
+    }
+
+    /// As many of its target as are free now; what others have yet to give up is taken at a later
+    /// step. Under the lock.
+    int take_threads(share& mine, std::uint64_t& generation) noexcept
+    {
+        const int others = n_in_use() - mine.current;
+        mine.current = std::clamp(n_cores_ - others, 1, mine.target);
+        generation = generation_.load(std::memory_order_relaxed);
+        if (mine.current < mine.target) --generation;
+        return mine.current;
     }
 
     int n_in_use() const noexcept
@@ -155,6 +168,7 @@ private:
     mutable std::mutex mutex_;
     std::condition_variable changed_;
     std::list<share> shares_;
+    int n_waiting_{0};
     std::atomic<std::uint64_t> generation_{1};
 };
 

@@ -71,6 +71,15 @@ public:
         return *one.memory;
     }
 
+    /// The budget of the device, where it was asked for before; null where not. Asks no provider.
+    memory_governor* find_memory(const device& where) noexcept
+    {
+        if (where.is_cpu()) return &host_;
+        const std::lock_guard lock{mutex_};
+        const auto found = devices_.find(where.index());
+        return found == devices_.end() ? nullptr : found->second.memory.get();
+    }
+
     /// The device stopped working. The CPU cannot: for it this does nothing.
     void mark_lost(const device& where)
     {

@@ -2,6 +2,7 @@
 
 #include <modelpool/async/awaitable.hpp>
 #include <modelpool/async/queue.hpp>
+#include <modelpool/config.hpp>
 #include <modelpool/hub/fetcher.hpp>
 #include <modelpool/runtime/clock.hpp>
 #include <modelpool/runtime/worker_state.hpp>
@@ -77,12 +78,7 @@ public:
             if (values_.try_pop()) n_dropped_.fetch_add(1, std::memory_order_relaxed);
     }
     /// Waits for the next one. `self` keeps the buffer alive meanwhile.
-    static awaitable<event> next(std::shared_ptr<event_buffer> self)
-    {
-        auto coming = self->values_.pop();
-        std::optional<event> one = co_await std::move(coming);
-        co_return std::move(*one);
-    }
+    static awaitable<event> next(std::shared_ptr<event_buffer> self);
     std::optional<event> try_next() { return values_.try_pop(); }
 
 private:
@@ -171,3 +167,7 @@ private:
 };
 
 }  // namespace modelpool
+
+#if defined(MODELPOOL_HEADER_ONLY)
+#include <modelpool/runtime/impl/events.hpp>
+#endif

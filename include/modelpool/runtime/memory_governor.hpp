@@ -1,6 +1,7 @@
 #pragma once
 
 #include <modelpool/assert.hpp>
+#include <modelpool/config.hpp>
 #include <modelpool/error.hpp>
 
 #include <condition_variable>
@@ -174,6 +175,8 @@ public:
         : ledger_{std::make_shared<detail::memory_ledger>(limit_bytes)}
     {}
 
+    /// Whether `one` is of this budget.
+    bool owns(const reservation& one) const noexcept { return one.ledger_ == ledger_; }
     std::uint64_t limit_bytes() const noexcept { return ledger_->limit_bytes; }
     std::uint64_t reserved_bytes() const
     {
@@ -256,4 +259,6 @@ std::uint64_t blocking_machine_memory_bytes(const std::string& root = "");
 
 }  // namespace modelpool
 
+#if defined(MODELPOOL_HEADER_ONLY)
 #include <modelpool/runtime/impl/memory_governor.hpp>
+#endif

@@ -13,7 +13,7 @@ namespace modelpool {
 namespace detail {
 
 /// Replaces logits by their probabilities.
-inline void softmax(std::vector<double>& values)
+MODELPOOL_DECL void softmax(std::vector<double>& values)
 {
     if (values.empty()) return;
     // The largest becomes 0, so that none overflows.
@@ -29,13 +29,13 @@ inline void softmax(std::vector<double>& values)
 
 }  // namespace detail
 
-inline double image_text_similarity::cosine(std::size_t image, std::size_t text) const
+MODELPOOL_DECL double image_text_similarity::cosine(std::size_t image, std::size_t text) const
 {
     MODELPOOL_ASSERT(image < n_images && text < n_texts);
     return cosines[image * n_texts + text];
 }
 
-inline double image_text_similarity::logit(std::size_t image, std::size_t text) const
+MODELPOOL_DECL double image_text_similarity::logit(std::size_t image, std::size_t text) const
 {
     if (!logit_scale)
         throw error{
@@ -44,7 +44,8 @@ inline double image_text_similarity::logit(std::size_t image, std::size_t text) 
     return cosine(image, text) * *logit_scale;
 }
 
-inline std::vector<double> image_text_similarity::text_probabilities(std::size_t image) const
+MODELPOOL_DECL std::vector<double>
+image_text_similarity::text_probabilities(std::size_t image) const
 {
     std::vector<double> values;
     values.reserve(n_texts);
@@ -54,7 +55,8 @@ inline std::vector<double> image_text_similarity::text_probabilities(std::size_t
     return values;
 }
 
-inline std::vector<double> image_text_similarity::image_probabilities(std::size_t text) const
+MODELPOOL_DECL std::vector<double>
+image_text_similarity::image_probabilities(std::size_t text) const
 {
     std::vector<double> values;
     values.reserve(n_images);
@@ -64,7 +66,7 @@ inline std::vector<double> image_text_similarity::image_probabilities(std::size_
     return values;
 }
 
-inline image_text_similarity
+MODELPOOL_DECL image_text_similarity
 compare(const embeddings& images, const embeddings& texts, std::optional<double> logit_scale)
 {
     if (images.dim() != texts.dim())

@@ -8,7 +8,7 @@
 
 namespace modelpool {
 
-inline std::size_t row_bytes(embedding_dtype dtype, std::size_t dim) noexcept
+MODELPOOL_DECL std::size_t row_bytes(embedding_dtype dtype, std::size_t dim) noexcept
 {
     switch (dtype) {
     case embedding_dtype::f32:
@@ -21,8 +21,8 @@ inline std::size_t row_bytes(embedding_dtype dtype, std::size_t dim) noexcept
     return 0;
 }
 
-inline embeddings::embeddings(
-    std::size_t n_rows, std::size_t dim, embedding_dtype dtype, bool normalized)
+MODELPOOL_DECL
+embeddings::embeddings(std::size_t n_rows, std::size_t dim, embedding_dtype dtype, bool normalized)
     : n_rows_{n_rows}
     , dim_{dim}
     , dtype_{dtype}
@@ -35,13 +35,13 @@ inline embeddings::embeddings(
     if (dtype == embedding_dtype::int8) scales_.resize(n_rows, 1.0F);
 }
 
-inline std::span<const float> embeddings::operator[](std::size_t index) const
+MODELPOOL_DECL std::span<const float> embeddings::operator[](std::size_t index) const
 {
     MODELPOOL_ASSERT(dtype_ == embedding_dtype::f32 && index < n_rows_);
     return std::span{floats_}.subspan(index * dim_, dim_);
 }
 
-inline std::span<const std::byte> embeddings::bytes(std::size_t index) const
+MODELPOOL_DECL std::span<const std::byte> embeddings::bytes(std::size_t index) const
 {
     MODELPOOL_ASSERT(index < n_rows_);
     const std::size_t stride = row_bytes(dtype_, dim_);
@@ -49,12 +49,12 @@ inline std::span<const std::byte> embeddings::bytes(std::size_t index) const
     return std::span{packed_}.subspan(index * stride, stride);
 }
 
-inline float embeddings::scale(std::size_t index) const noexcept
+MODELPOOL_DECL float embeddings::scale(std::size_t index) const noexcept
 {
     return dtype_ == embedding_dtype::int8 ? scales_[index] : 1.0F;
 }
 
-inline std::vector<float> embeddings::to_f32(std::size_t index) const
+MODELPOOL_DECL std::vector<float> embeddings::to_f32(std::size_t index) const
 {
     if (dtype_ == embedding_dtype::f32) return {(*this)[index].begin(), (*this)[index].end()};
     const std::span<const std::byte> row = bytes(index);
@@ -69,7 +69,7 @@ inline std::vector<float> embeddings::to_f32(std::size_t index) const
     return out;
 }
 
-inline void embeddings::set_row(std::size_t index, std::span<const float> values)
+MODELPOOL_DECL void embeddings::set_row(std::size_t index, std::span<const float> values)
 {
     MODELPOOL_ASSERT(index < n_rows_ && values.size() == dim_);
     if (dtype_ == embedding_dtype::f32) {
@@ -99,7 +99,7 @@ inline void embeddings::set_row(std::size_t index, std::span<const float> values
     }
 }
 
-inline double cosine(std::span<const float> a, std::span<const float> b)
+MODELPOOL_DECL double cosine(std::span<const float> a, std::span<const float> b)
 {
     if (a.size() != b.size())
         throw error{

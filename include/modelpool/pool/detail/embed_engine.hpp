@@ -15,8 +15,6 @@
 
 namespace modelpool::detail {
 
-using embedder_info_job = info_job<embedder_info>;
-
 /// An embedder as a lane drives it.
 class embedder_tower {
 public:
@@ -92,14 +90,6 @@ private:
     engine_options options_;
     info_lane<embedder_info> questions_;
     batch_lane<text_rows> texts_;
-};
-
-template <>
-struct engine_of<text_embedding> {
-    static std::unique_ptr<engine> make(std::unique_ptr<embedder> model, engine_options options)
-    {
-        return std::make_unique<embed_engine>(std::move(model), std::move(options));
-    }
 };
 
 }  // namespace modelpool::detail

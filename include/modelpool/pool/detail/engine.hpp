@@ -83,6 +83,8 @@ public:
     /// Whether it takes further requests beside those it works on; a busy engine that does not
     /// counts as taken, so that another worker is started. Called under the group's lock.
     virtual bool open() const noexcept { return false; }
+    /// Whether `start` takes memory.
+    virtual bool makes_caches() const noexcept { return false; }
     /// Makes what the first step needs besides weights. Called once on the worker's thread, of a
     /// loaded engine as of a copy, before `warm_up`. `available_bytes`: what the memory budget has
     /// left beyond `bytes()`.
@@ -100,16 +102,6 @@ public:
     virtual std::unique_ptr<engine> replicate() const = 0;
     virtual footprint bytes() const = 0;
     virtual void warm_up(run_context& context) = 0;
-};
-
-/// Makes the engine of capability `C`: specialised beside each engine. A capability without one
-/// refuses its models when they load.
-template <class C>
-struct engine_of {
-    static std::unique_ptr<engine> make(std::unique_ptr<typename C::model>, const engine_options&)
-    {
-        throw error{errc::unsupported, std::string{"pools of "} + C::name + " cannot run models"};
-    }
 };
 
 }  // namespace modelpool::detail

@@ -53,9 +53,9 @@ inline bool blames_model(const std::exception_ptr& why)
         const boost::system::error_code code = problem.code();
         return code.category() != text_category() && code != errc::invalid_argument &&
                code != errc::unsupported && code != model_errc::context_overflow &&
-               code != pool_errc::memory_exhausted && code != pool_errc::shut_down &&
-               code != pool_errc::deadline_missed && code != pool_errc::worker_lost &&
-               code != boost::asio::error::operation_aborted;
+               code != model_errc::device_lost && code != pool_errc::memory_exhausted &&
+               code != pool_errc::shut_down && code != pool_errc::deadline_missed &&
+               code != pool_errc::worker_lost && code != boost::asio::error::operation_aborted;
     } catch (...) {
         return true;
     }

@@ -38,6 +38,7 @@ public:
         , options_{std::move(options)}
     {}
 
+    bool makes_caches() const noexcept override { return true; }
     void start(std::uint64_t available_bytes) override
     {
         available_bytes_ = available_bytes;
@@ -512,8 +513,8 @@ inline void generation_engine::take_update(
 
 // --- ends ----------------------------------------------------------------------------------------
 
-inline void generation_engine::fail(
-    sequence_id id, const std::exception_ptr& why, step_report& report) noexcept
+inline void
+generation_engine::fail(sequence_id id, const std::exception_ptr& why, step_report& report) noexcept
 {
     const auto stream = streams_.find(id);
     if (stream != streams_.end()) {
@@ -555,21 +556,5 @@ inline void generation_engine::finish_scoring(scoring& one, step_report& report)
     report.done.push_back(one.request);
     std::erase_if(scorings_, [&](const scoring& other) { return &other == &one; });
 }
-
-template <>
-struct engine_of<text_to_text> {
-    static std::unique_ptr<engine> make(std::unique_ptr<generator> model, engine_options options)
-    {
-        return std::make_unique<generation_engine>(std::move(model), std::move(options));
-    }
-};
-
-template <>
-struct engine_of<vision> {
-    static std::unique_ptr<engine> make(std::unique_ptr<generator> model, engine_options options)
-    {
-        return std::make_unique<generation_engine>(std::move(model), std::move(options));
-    }
-};
 
 }  // namespace modelpool::detail

@@ -2,6 +2,7 @@
 
 #include <modelpool/async/awaitable.hpp>
 #include <modelpool/async/detail/wait_list.hpp>
+#include <modelpool/config.hpp>
 #include <modelpool/pool/detail/breaker.hpp>
 #include <modelpool/pool/detail/engine.hpp>
 #include <modelpool/pool/detail/failures.hpp>
@@ -33,6 +34,13 @@ namespace modelpool::detail {
 /// A loader whose model is already wrapped into an engine.
 using engine_loader = std::function<awaitable<std::unique_ptr<engine>>(load_context)>;
 
+/// All that a worker is expected to take; the largest number where that has no end.
+inline std::uint64_t bytes_of(const memory_estimate& expected) noexcept
+{
+    const std::uint64_t sum = expected.resident_bytes + expected.replica_bytes;
+    return sum < expected.resident_bytes ? ~std::uint64_t{0} : sum;
+}
+
 /// What a group is built from.
 struct group_setup {
     std::string key;
@@ -60,6 +68,7 @@ struct worker {
     bool takes_more{false};  // while processing: it takes further requests beside those it has
     bool in_step{false};
     bool stalled{false};    // no progress for too long: no new work, and it goes once it comes back
+    bool has_room{false};   // its memory is reserved
     bool on_demand{false};  // started by requests, not by spawn_worker
     bool promised{false};   // a spawn_worker waits for it, or is about to
     std::size_t n_lent{0};  // others are copying its model now
@@ -73,6 +82,7 @@ struct worker {
     std::uint64_t n_tokens{0};
     std::size_t n_failures_in_row{0};  // batches that the model itself failed
     bool failed_for_good{false};
+    bool load_failed{false};
     reservation own;
     std::shared_ptr<reservation> shared;
     std::shared_ptr<load_session> session;
@@ -87,7 +97,8 @@ struct worker {
 /// suspension, a forward or user code.
 class group : public std::enable_shared_from_this<group> {
 public:
-    /// What waits on a group: for one worker to be ready, or (null) for all work to be done.
+    /// What waits on a group: for one worker to be ready, (null) for all work to be done, or (one
+    /// that never was any of its workers, of id 0) for all workers to be gone.
     using waiter_type = waiter<group, std::monostate, std::shared_ptr<worker>>;
 
     group(runtime& rt, group_setup setup);
@@ -138,7 +149,12 @@ public:
     /// `at_once`: do not wait for loaders to end, since the thread that would run them is the one
     /// that waits.
     void stop(bool at_once);
-    /// Blocks until all workers are gone and their threads joined. Precondition: stopped.
+    /// Completes once all workers are gone, and nothing that the clock called for goes on.
+    /// Precondition: stopped.
+    awaitable<void> gone();
+    /// Whether `gone` would complete at once.
+    bool ended() const;
+    /// Blocks until that is so, and all threads are joined. Precondition: stopped.
     void blocking_join();
 
     // For `waiter`.
@@ -163,6 +179,7 @@ private:
     std::shared_ptr<worker>
     start_worker(worker_options options, engine_loader load, bool on_demand);
     void enter(worker& one, worker_state next);
+    void keep_load(const engine_loader& load, const worker_options& options);
     void abandon(worker& one, bool at_once);
     void announce_release(worker& one);
     void abandon_unwanted_loads();
@@ -177,7 +194,7 @@ private:
     void evict_idle(clock::time_point now);
     void rearm(clock::time_point now);
     void begin_eviction(worker& one, std::string why);
-    void take_work(worker& self);
+    std::vector<std::shared_ptr<job>> take_work(worker& self);
     void rest(worker& self);
     void wait_for_work(worker& self, std::unique_lock<std::mutex>& lock);
     bool account(worker& self, const step_report& report);
@@ -188,6 +205,8 @@ private:
     /// Takes the waiters of a worker (or, null, of the drain) out, claimed, to be answered without
     /// the lock.
     std::vector<std::shared_ptr<waiter_type>> take_waiters(const worker* tag);
+    bool is_gone() const { return workers_.empty() && n_looking_ == 0; }
+    void announce_gone();
 
     bool evict(const std::shared_ptr<worker>& one);
     /// The clock's call: late requests fail, idle workers go, stalled ones are reported.
@@ -214,6 +233,7 @@ private:
     void load_failed(worker& self, const std::exception_ptr& why) noexcept;
     void serve(worker& self);
     step_report step(worker& self);
+    void drop_late(const std::vector<std::shared_ptr<job>>& dropped);
     void retire(const std::shared_ptr<worker>& self) noexcept;
 
     // With or without the lock.
@@ -243,6 +263,7 @@ private:
     clock::time_point alarm_{clock::time_point::max()};  // when it rings
     clock::alarm_id alarm_id_{0};
     std::uint64_t n_alarms_{0};  // tells an alarm from those that were set before it
+    std::size_t n_looking_{0};   // alarms that ring now
     std::uint64_t next_worker_id_{1};
     std::uint64_t n_spawned_{0};
     std::uint64_t n_loads_{0};
@@ -252,10 +273,13 @@ private:
     std::uint64_t n_stalled_{0};
     std::uint64_t n_retired_{0};
     std::chrono::nanoseconds load_time_{0};
+    bool load_works_;    // setup_.load came with the model, or made one
     bool shares_{true};  // false once its model turned out not to replicate
     bool closed_{false};
 };
 
 }  // namespace modelpool::detail
 
+#if defined(MODELPOOL_HEADER_ONLY)
 #include <modelpool/pool/detail/impl/group.hpp>
+#endif

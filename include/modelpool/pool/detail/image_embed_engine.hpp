@@ -4,8 +4,8 @@
 #include <modelpool/error.hpp>
 #include <modelpool/pool/detail/batch_lane.hpp>
 #include <modelpool/pool/detail/engine.hpp>
+#include <modelpool/pool/detail/image_rows.hpp>
 #include <modelpool/pool/detail/info_job.hpp>
-#include <modelpool/pool/detail/rows_job.hpp>
 #include <modelpool/pool/detail/text_rows.hpp>
 
 #include <cstddef>
@@ -17,27 +17,6 @@
 #include <vector>
 
 namespace modelpool::detail {
-
-/// What a request for rows of images comes to with a certain model.
-struct image_plan {
-    std::size_t dim{0};
-};
-
-/// Requests for rows of images, in batches of so many images (see `rows_job`).
-struct image_rows {
-    using input = image_source;
-    using options = image_embed_options;
-    using plan = image_plan;
-    using prepared = prepared_image;
-    static constexpr const char* item = "image";
-
-    static std::size_t expected_cost(const image_source&) noexcept { return 1; }
-    static std::size_t cost(const prepared_image&) noexcept { return 1; }
-    static embedding_usage usage(const prepared_image&) noexcept { return {}; }
-};
-
-using image_embed_job = rows_job<image_rows>;
-using image_embedder_info_job = info_job<image_embedder_info>;
 
 /// The images' side of an image embedder as a lane drives it.
 class image_tower {
@@ -161,15 +140,6 @@ private:
     batch_lane<image_rows> images_;
     batch_lane<text_rows> texts_;
     bool images_went_last_{false};
-};
-
-template <>
-struct engine_of<image_embedding> {
-    static std::unique_ptr<engine>
-    make(std::unique_ptr<image_embedder> model, engine_options options)
-    {
-        return std::make_unique<image_embed_engine>(std::move(model), std::move(options));
-    }
 };
 
 }  // namespace modelpool::detail

@@ -3,9 +3,8 @@
 #include <modelpool/capability/text_to_image.hpp>
 #include <modelpool/error.hpp>
 #include <modelpool/pool/detail/engine.hpp>
-#include <modelpool/pool/detail/generation_job.hpp>
+#include <modelpool/pool/detail/image_job.hpp>
 #include <modelpool/pool/detail/info_job.hpp>
-#include <modelpool/pool/image_stream.hpp>
 
 #include <cstddef>
 #include <exception>
@@ -15,33 +14,6 @@
 #include <utility>
 
 namespace modelpool::detail {
-
-/// A request for an image.
-class image_job final : public stream_job<image_stream, image_state> {
-public:
-    image_job(std::weak_ptr<group> owner, image_params wanted, request_options request)
-        : stream_job{std::move(owner), std::move(request), image_buffer_limit}
-        , params{std::move(wanted)}
-    {}
-
-    /// The image, for `deliver` to give; without it, it is cancelled.
-    void set_image(image_event last) { last_ = std::move(last); }
-
-    void deliver() noexcept override
-    {
-        const bool made = last_.has_value();
-        end(made ? job_end::succeeded : job_end::cancelled,
-            std::move(last_),
-            made ? nullptr : aborted());
-    }
-
-    const image_params params;
-    std::size_t n_steps{0};  // the worker's
-    std::size_t n_done{0};
-
-private:
-    std::optional<image_event> last_;
-};
 
 /// Makes one image after the other; a step of it is a step of the image.
 class image_engine final : public engine {
@@ -123,8 +95,7 @@ private:
         try {
             std::rethrow_exception(why);
         } catch (const error& problem) {
-            return problem.code() == model_errc::out_of_memory ||
-                   problem.code() == model_errc::device_lost;
+            return problem.code() == model_errc::device_lost;
         } catch (...) {
             return true;
         }
@@ -192,14 +163,5 @@ inline void image_engine::step_image(run_context& context)
     steps_left_ = more;
     current_->stream().push_newest(std::move(event));
 }
-
-template <>
-struct engine_of<text_to_image> {
-    static std::unique_ptr<engine>
-    make(std::unique_ptr<image_generator> model, engine_options options)
-    {
-        return std::make_unique<image_engine>(std::move(model), std::move(options));
-    }
-};
 
 }  // namespace modelpool::detail

@@ -16,6 +16,7 @@ class info_job final : public reply_job<Info> {
 public:
     using reply_job<Info>::reply_job;
 
+    bool is_question() const noexcept override { return true; }
     void set(Info info) { info_ = std::move(info); }
     void deliver() noexcept override { this->succeed(std::move(info_)); }
 
@@ -31,9 +32,8 @@ public:
     /// False where the job is no question.
     bool take(const std::shared_ptr<job>& one)
     {
-        auto question = std::dynamic_pointer_cast<info_job<Info>>(one);
-        if (!question) return false;
-        waiting_.push_back(std::move(question));
+        if (!one->is_question()) return false;
+        waiting_.push_back(std::static_pointer_cast<info_job<Info>>(one));
         return true;
     }
 

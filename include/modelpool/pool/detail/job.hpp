@@ -35,6 +35,8 @@ public:
 
     /// True once nothing need be done for it any more: its caller has the answer, or has left.
     virtual bool ended() const noexcept = 0;
+    /// Whether it asks what the model says of itself, rather than for work.
+    virtual bool is_question() const noexcept { return false; }
     /// Answers with a failure, unless answered already.
     virtual void fail(std::exception_ptr why) noexcept = 0;
     /// Answers with the result, which is complete.

@@ -3,6 +3,7 @@
 #include <modelpool/async/detail/launch.hpp>
 #include <modelpool/async/thread_pool.hpp>
 #include <modelpool/capability/model.hpp>
+#include <modelpool/config.hpp>
 #include <modelpool/pool/detail/engine.hpp>
 
 #include <boost/asio/error.hpp>
@@ -72,21 +73,7 @@ public:
     std::unique_ptr<engine> blocking_run(
         const std::shared_ptr<load_session>& self,
         const executor& ex,
-        awaitable<std::unique_ptr<engine>> loader)
-    {
-        auto on_done = [self](std::exception_ptr failure, std::unique_ptr<engine> made) {
-            self->finish(std::move(failure), std::move(made));
-        };
-        std::shared_ptr<launched> running =
-            launched::start<std::unique_ptr<engine>>(ex, std::move(loader), std::move(on_done));
-        {
-            const std::lock_guard lock{mutex_};
-            loader_ = running;
-            cancelled_ = cancelled_ || stop_.stop_requested();
-        }
-        if (stop_.stop_requested()) launched::cancel(running);
-        return wait();
-    }
+        awaitable<std::unique_ptr<engine>> loader);
 
 private:
     std::unique_ptr<engine> wait()
@@ -150,3 +137,7 @@ private:
 };
 
 }  // namespace modelpool::detail
+
+#if defined(MODELPOOL_HEADER_ONLY)
+#include <modelpool/pool/detail/impl/load_session.hpp>
+#endif

@@ -2,6 +2,7 @@
 
 #include <modelpool/async/offload.hpp>
 #include <modelpool/async/with_timeout.hpp>
+#include <modelpool/config.hpp>
 #include <modelpool/pool/detail/group.hpp>
 #include <modelpool/pool/options.hpp>
 #include <modelpool/runtime.hpp>
@@ -36,7 +37,7 @@ public:
     {
         runtime_.enlist(*this);
     }
-    ~pool_core() override { runtime_.delist(*this); }
+    ~pool_core() override = default;
     pool_core(const pool_core&) = delete;
     pool_core& operator=(const pool_core&) = delete;
     pool_core(pool_core&&) = delete;
@@ -59,6 +60,7 @@ public:
     /// The group of that key, made of `setup` where there is none. Errors: pool_errc::shut_down.
     std::shared_ptr<group> ensure(group_setup setup)
     {
+        reap();
         const std::lock_guard lock{mutex_};
         if (closed_) throw closed_error();
         const auto place = groups_.find(setup.key);
@@ -68,6 +70,7 @@ public:
     /// A new group. Errors: pool_errc::duplicate_model, pool_errc::shut_down.
     std::shared_ptr<group> add(group_setup setup)
     {
+        reap();
         const std::lock_guard lock{mutex_};
         if (closed_) throw closed_error();
         if (groups_.contains(setup.key))
@@ -103,51 +106,25 @@ public:
 
     void list_idle(std::vector<eviction_candidate>& candidates) override
     {
-        for (const std::shared_ptr<group>& one : groups())
+        for (const std::shared_ptr<group>& one : groups_and_leaving())
             one->list_idle(candidates);
     }
 
     void device_lost(const device& where) override
     {
-        for (const std::shared_ptr<group>& one : groups())
+        for (const std::shared_ptr<group>& one : groups_and_leaving())
             one->device_lost(where);
     }
 
     /// Ends one model as `shutdown` ends all; false where there is none of that key.
     static awaitable<bool>
-    remove(std::shared_ptr<pool_core> self, std::string key, std::chrono::nanoseconds grace)
-    {
-        std::shared_ptr<group> gone;
-        {
-            const std::lock_guard lock{self->mutex_};
-            const auto place = self->groups_.find(key);
-            if (place == self->groups_.end()) co_return false;
-            gone = place->second;  // the key lives in it
-            self->groups_.erase(place);
-            self->leaving_.push_back(gone);
-        }
-        std::vector<std::shared_ptr<group>> only{gone};
-        auto ending = end(self, std::move(only), grace);
-        try {
-            co_await std::move(ending);
-        } catch (...) {
-            gone->stop(
-                false);  // nobody can name it any more: its workers go, and the pool joins them
-            throw;
-        }
-        const std::lock_guard lock{self->mutex_};
-        std::erase(self->leaving_, gone);
-        co_return true;
-    }
+    remove(std::shared_ptr<pool_core> self, std::string key, std::chrono::nanoseconds grace);
 
-    static awaitable<void> shutdown(std::shared_ptr<pool_core> self, std::chrono::nanoseconds grace)
-    {
-        std::vector<std::shared_ptr<group>> all = self->close();
-        auto ending = end(self, std::move(all), grace);
-        co_await std::move(ending);
-    }
+    static awaitable<void>
+    shutdown(std::shared_ptr<pool_core> self, std::chrono::nanoseconds grace);
 
-    /// Ends at once what is left, on the calling thread.
+    /// Ends at once what is left, on the calling thread. The runtime is not touched afterwards: a
+    /// coroutine that is destroyed later may still hold this.
     void blocking_close()
     {
         const std::vector<std::shared_ptr<group>> all = close();
@@ -163,6 +140,7 @@ public:
                     " pool is destroyed without shutdown: requests are dropped");
         for (const std::shared_ptr<group>& one : all)
             one->blocking_join();
+        runtime_.delist(*this);
     }
 
 private:
@@ -193,45 +171,43 @@ private:
     /// Refuses newcomers; gives all groups, those being removed included.
     std::vector<std::shared_ptr<group>> close()
     {
+        {
+            const std::lock_guard lock{mutex_};
+            closed_ = true;
+        }
+        return groups_and_leaving();
+    }
+
+    std::vector<std::shared_ptr<group>> groups_and_leaving() const
+    {
         const std::lock_guard lock{mutex_};
-        closed_ = true;
         std::vector<std::shared_ptr<group>> all{leaving_};
+        all.insert(all.end(), abandoned_.begin(), abandoned_.end());
         for (const auto& [key, one] : groups_)
             all.push_back(one);
         return all;
     }
 
+    /// Lets go of models whose removal was cancelled, once their workers are gone.
+    void reap()
+    {
+        std::vector<std::shared_ptr<group>> ended;
+        {
+            const std::lock_guard lock{mutex_};
+            std::erase_if(abandoned_, [&](const std::shared_ptr<group>& one) {
+                if (!one->ended()) return false;
+                ended.push_back(one);
+                return true;
+            });
+        }
+        for (const std::shared_ptr<group>& one : ended)
+            one->blocking_join();  // of threads that are past their last lock
+    }
+
     static awaitable<void>
     end(std::shared_ptr<pool_core> self,
         std::vector<std::shared_ptr<group>> all,
-        std::chrono::nanoseconds grace)
-    {
-        // A century is as good as for ever, and cannot overflow a time.
-        constexpr std::chrono::nanoseconds longest = std::chrono::hours{24 * 36'500};
-        const auto until = std::chrono::steady_clock::now() + std::min(grace, longest);
-        for (const std::shared_ptr<group>& one : all)
-            one->close();
-        bool in_time = true;
-        for (std::size_t i = 0; i < all.size() && in_time; ++i) {
-            const auto left = until - std::chrono::steady_clock::now();
-            auto drained = all[i]->drained();
-            auto waiting = with_timeout(left, std::move(drained));
-            try {
-                co_await std::move(waiting);
-            } catch (const error& problem) {
-                if (problem.code() != errc::timed_out) throw;
-                in_time = false;
-            }
-        }
-        for (const std::shared_ptr<group>& one : all)
-            one->stop(false);
-        auto join = [all] {
-            for (const std::shared_ptr<group>& one : all)
-                one->blocking_join();
-        };
-        auto joining = offload(self->runtime_.file_threads(), std::move(join));
-        co_await std::move(joining);
-    }
+        std::chrono::nanoseconds grace);
 
     runtime& runtime_;
     const std::string_view capability_;
@@ -240,8 +216,13 @@ private:
     const std::shared_ptr<const model_source> no_source_;
     mutable std::mutex mutex_;
     std::map<std::string_view, std::shared_ptr<group>> groups_;  // by the key that the group holds
-    std::vector<std::shared_ptr<group>> leaving_;
+    std::vector<std::shared_ptr<group>> leaving_;                // while `remove` waits for them
+    std::vector<std::shared_ptr<group>> abandoned_;              // whose `remove` was cancelled
     bool closed_{false};
 };
 
 }  // namespace modelpool::detail
+
+#if defined(MODELPOOL_HEADER_ONLY)
+#include <modelpool/pool/detail/impl/pool_core.hpp>
+#endif

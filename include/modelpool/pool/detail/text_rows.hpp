@@ -3,6 +3,7 @@
 #include <modelpool/capability/text_embedding.hpp>
 #include <modelpool/error.hpp>
 #include <modelpool/pool/detail/engine.hpp>
+#include <modelpool/pool/detail/info_job.hpp>
 #include <modelpool/pool/detail/rows_job.hpp>
 
 #include <algorithm>
@@ -114,5 +115,6 @@ struct text_rows {
 };
 
 using embed_job = rows_job<text_rows>;
+using embedder_info_job = info_job<embedder_info>;
 
 }  // namespace modelpool::detail

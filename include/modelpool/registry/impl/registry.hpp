@@ -6,7 +6,7 @@
 
 namespace modelpool::detail {
 
-inline void registry_core::check_free(const std::string& name) const
+MODELPOOL_DECL void registry_core::check_free(const std::string& name) const
 {
     const std::optional<std::string> taken = known_key(name);
     if (!taken) return;
@@ -17,7 +17,7 @@ inline void registry_core::check_free(const std::string& name) const
             " model '" + *taken + "'"};
 }
 
-inline void registry_core::add(std::vector<card> cards)
+MODELPOOL_DECL void registry_core::add(std::vector<card> cards)
 {
     const std::lock_guard lock{mutex_};
     std::set<std::string> fresh;
@@ -45,7 +45,8 @@ inline void registry_core::add(std::vector<card> cards)
     }
 }
 
-inline void registry_core::announce(event_kind kind, const std::string& key, capability what) const
+MODELPOOL_DECL void
+registry_core::announce(event_kind kind, const std::string& key, capability what) const
 {
     if (!runtime_.publisher().wants(kind)) return;
     event happened;
@@ -56,7 +57,7 @@ inline void registry_core::announce(event_kind kind, const std::string& key, cap
     runtime_.publisher().publish(happened);
 }
 
-inline std::optional<std::string> registry_core::known_key(const std::string& name) const
+MODELPOOL_DECL std::optional<std::string> registry_core::known_key(const std::string& name) const
 {
     if (entries_.contains(name)) return name;
     const auto alias = aliases_.find(name);
@@ -65,7 +66,7 @@ inline std::optional<std::string> registry_core::known_key(const std::string& na
 }
 
 /// The key that `name` stands for, if there is such an entry.
-inline std::string registry_core::canonical(const std::string& name) const
+MODELPOOL_DECL std::string registry_core::canonical(const std::string& name) const
 {
     if (std::optional<std::string> key = known_key(name)) return std::move(*key);
     const std::size_t at = name.find('@');
@@ -74,7 +75,7 @@ inline std::string registry_core::canonical(const std::string& name) const
 }
 
 /// The key that `name` stands for. A revision of a known card becomes an entry of its own.
-inline std::string registry_core::resolve(const std::string& name)
+MODELPOOL_DECL std::string registry_core::resolve(const std::string& name)
 {
     if (const std::optional<std::string> key = known_key(name)) return *key;
     const std::size_t at = name.find('@');
@@ -96,7 +97,7 @@ inline std::string registry_core::resolve(const std::string& name)
     return key;
 }
 
-inline void registry_core::make_room_for_revision()
+MODELPOOL_DECL void registry_core::make_room_for_revision()
 {
     if (revisions_.size() < n_most_revisions) return;
     for (const std::string& key : revisions_) {
@@ -111,7 +112,7 @@ inline void registry_core::make_room_for_revision()
             " revisions of models are in use: remove some before naming others"};
 }
 
-inline void registry_core::erase(const std::string& key)
+MODELPOOL_DECL void registry_core::erase(const std::string& key)
 {
     const auto place = entries_.find(key);
     announce(event_kind::model_removed, key, place->second->kind);
@@ -120,7 +121,7 @@ inline void registry_core::erase(const std::string& key)
     entries_.erase(place);
 }
 
-inline void registry_core::fail_unknown(const std::string& name) const
+MODELPOOL_DECL void registry_core::fail_unknown(const std::string& name) const
 {
     constexpr std::size_t n_named = 20;
     std::string known;
@@ -137,7 +138,7 @@ inline void registry_core::fail_unknown(const std::string& name) const
         "no model is named '" + name + "'; known: " + (known.empty() ? "none" : known)};
 }
 
-inline void
+MODELPOOL_DECL void
 registry_core::add(std::string key, capability kind, const std::shared_ptr<pool_core>& pool)
 {
     if (!pool->find(key))
@@ -151,13 +152,13 @@ registry_core::add(std::string key, capability kind, const std::shared_ptr<pool_
     entries_.emplace(std::move(key), std::move(made));
 }
 
-inline listing registry_core::find_any(const std::string& name)
+MODELPOOL_DECL listing registry_core::find_any(const std::string& name)
 {
     const std::lock_guard lock{mutex_};
     return describe(*entries_.find(resolve(name)));
 }
 
-inline std::vector<listing> registry_core::list() const
+MODELPOOL_DECL std::vector<listing> registry_core::list() const
 {
     const std::lock_guard lock{mutex_};
     std::vector<listing> all;
@@ -166,7 +167,7 @@ inline std::vector<listing> registry_core::list() const
     return all;
 }
 
-inline std::pair<std::string, std::shared_ptr<pool_core>>
+MODELPOOL_DECL std::pair<std::string, std::shared_ptr<pool_core>>
 registry_core::take(const std::string& name)
 {
     const std::lock_guard lock{mutex_};
@@ -177,66 +178,53 @@ registry_core::take(const std::string& name)
     return taken;
 }
 
-inline void registry_core::clear()
+MODELPOOL_DECL void registry_core::clear()
 {
     const std::lock_guard lock{mutex_};
     while (!entries_.empty())
         erase(std::string{entries_.begin()->first});
 }
 
-template <class C>
-handle<C> registry_core::find(const std::string& name)
-{
-    const std::lock_guard lock{mutex_};
-    const std::string key = resolve(name);
-    entry& found = *entries_.at(key);
-    if (found.kind != capability_of<C>())
-        throw error{
-            registry_errc::wrong_capability,
-            "model '" + key + "' is of capability " + std::string{to_string(found.kind)} +
-                ", not " + C::name};
-    return handle<C>{group_of<C>(key, found)};
-}
-
-template <class C>
-std::shared_ptr<group> registry_core::group_of(const std::string& key, entry& found)
-{
-    std::shared_ptr<pool_core> pool = found.pool.lock();
-    if (!pool && found.about) {
-        pool = pools_.at(place_of(found.kind)).lock();
-        if (!pool)
-            throw error{
-                registry_errc::no_pool,
-                std::string{"the registry has no "} + C::name + " pool to run '" + key +
-                    "' in: call use() first"};
-    }
-    if (!pool) throw error{pool_errc::shut_down, "the pool of model '" + key + "' is gone"};
-    if (std::shared_ptr<group> there = pool->find(key)) {
-        found.pool = pool;
-        return there;
-    }
-    if (!found.about)
-        throw error{pool_errc::unknown_model, "the pool has no model '" + key + "' any more"};
-    const card& about = *found.about;
-    worker_options worker;
-    worker.memory(about.memory)
-        .warm_up(about.warm_up)
-        .device(about.device)
-        .dtype(about.precision)
-        .n_threads(about.n_threads)
-        .pinned(about.pinned);
-    model_options options;
-    options.worker(std::move(worker))
-        .source(model_source{about.repo, about.files})
-        .prompts(about.prompts)
-        .default_prompt(about.default_prompt)
-        .cuttable(about.cuttable)
-        .sampling(about.sampling);
-    if (about.scaling) options.scaling(*about.scaling);
-    std::shared_ptr<group> made =
-        pool->ensure(modelpool::pool<C>::setup(*pool, key, about.load.template get<C>(), options));
-    found.pool = pool;
-    return made;
-}
-
 }  // namespace modelpool::detail
+
+namespace modelpool {
+
+MODELPOOL_DECL awaitable<void> registry::run_add(shared_core state, std::vector<card> cards)
+{
+    state->add(std::move(cards));
+    co_return;
+}
+
+MODELPOOL_DECL awaitable<void> registry::run_add_group(
+    shared_core state, std::string key, capability kind, std::shared_ptr<detail::pool_core> pool)
+{
+    state->add(std::move(key), kind, pool);
+    co_return;
+}
+
+MODELPOOL_DECL awaitable<listing> registry::run_find_any(shared_core state, std::string key)
+{
+    co_return state->find_any(key);
+}
+
+MODELPOOL_DECL awaitable<std::vector<listing>> registry::run_list(shared_core state)
+{
+    co_return state->list();
+}
+
+MODELPOOL_DECL awaitable<void>
+registry::run_remove(shared_core state, std::string key, std::chrono::nanoseconds grace)
+{
+    auto taken = state->take(key);
+    if (!taken.second) co_return;
+    auto ending = detail::pool_core::remove(std::move(taken.second), std::move(taken.first), grace);
+    co_await std::move(ending);
+}
+
+MODELPOOL_DECL awaitable<void> registry::run_clear(shared_core state)
+{
+    state->clear();
+    co_return;
+}
+
+}  // namespace modelpool

@@ -11,7 +11,7 @@
 
 namespace modelpool {
 
-inline std::string bytes_text(std::uint64_t bytes)
+MODELPOOL_DECL std::string bytes_text(std::uint64_t bytes)
 {
     constexpr std::array<const char*, 4> units{"KiB", "MiB", "GiB", "TiB"};
     if (bytes < 1024) return std::to_string(bytes) + " bytes";
@@ -26,7 +26,7 @@ inline std::string bytes_text(std::uint64_t bytes)
     return text.data();
 }
 
-inline std::vector<memory_use> memory_governor::holders() const
+MODELPOOL_DECL std::vector<memory_use> memory_governor::holders() const
 {
     std::map<std::string, std::uint64_t> sums;
     {
@@ -43,7 +43,8 @@ inline std::vector<memory_use> memory_governor::holders() const
     return uses;
 }
 
-inline error memory_governor::exhausted(std::uint64_t bytes, const std::string& holder) const
+MODELPOOL_DECL error
+memory_governor::exhausted(std::uint64_t bytes, const std::string& holder) const
 {
     constexpr std::size_t n_named = 8;
     std::string text = "the memory budget has no room for " + holder + ": " + bytes_text(bytes) +
@@ -57,7 +58,7 @@ inline error memory_governor::exhausted(std::uint64_t bytes, const std::string& 
     return error{pool_errc::memory_exhausted, std::move(text)};
 }
 
-inline std::uint64_t default_memory_limit_bytes(std::uint64_t smallest_bytes) noexcept
+MODELPOOL_DECL std::uint64_t default_memory_limit_bytes(std::uint64_t smallest_bytes) noexcept
 {
     constexpr std::uint64_t kept_free = std::uint64_t{2} << 30U;
     const std::uint64_t share = smallest_bytes / 5 * 4;
@@ -67,7 +68,7 @@ inline std::uint64_t default_memory_limit_bytes(std::uint64_t smallest_bytes) no
 
 namespace detail {
 
-inline std::optional<std::uint64_t> read_number(const std::string& path)
+MODELPOOL_DECL std::optional<std::uint64_t> read_number(const std::string& path)
 {
     std::ifstream in{path};
     std::uint64_t value = 0;
@@ -76,7 +77,8 @@ inline std::optional<std::uint64_t> read_number(const std::string& path)
 }
 
 /// The limits of a control group and of all groups above it.
-inline std::uint64_t smallest_limit(const std::string& mount, std::string group, const char* file)
+MODELPOOL_DECL std::uint64_t
+smallest_limit(const std::string& mount, std::string group, const char* file)
 {
     std::uint64_t smallest = std::numeric_limits<std::uint64_t>::max();
     for (;;) {
@@ -89,7 +91,7 @@ inline std::uint64_t smallest_limit(const std::string& mount, std::string group,
     }
 }
 
-inline std::uint64_t physical_memory_bytes(const std::string& root)
+MODELPOOL_DECL std::uint64_t physical_memory_bytes(const std::string& root)
 {
     std::ifstream in{root + "/proc/meminfo"};
     std::string name;
@@ -102,7 +104,7 @@ inline std::uint64_t physical_memory_bytes(const std::string& root)
 
 }  // namespace detail
 
-inline std::uint64_t blocking_machine_memory_bytes(const std::string& root)
+MODELPOOL_DECL std::uint64_t blocking_machine_memory_bytes(const std::string& root)
 {
     std::uint64_t smallest = detail::physical_memory_bytes(root);
     std::ifstream groups{root + "/proc/self/cgroup"};

@@ -12,7 +12,7 @@ namespace modelpool::detail {
 
 // --- requests -----------------------------------------------------------------------------------------
 
-inline void job::submit(std::shared_ptr<job> self, const executor& ex)
+MODELPOOL_DECL void job::submit(std::shared_ptr<job> self, const executor& ex)
 {
     if (self->request_.on_progress())
         self->progress_ = std::make_shared<latest<load_progress>>(ex, self->request_.on_progress());
@@ -22,33 +22,34 @@ inline void job::submit(std::shared_ptr<job> self, const executor& ex)
         self->fail(std::make_exception_ptr(error{pool_errc::shut_down}));
 }
 
-inline void job::withdraw() noexcept
+MODELPOOL_DECL void job::withdraw() noexcept
 {
     if (const std::shared_ptr<group> home = home_.lock()) home->withdraw(*this);
 }
 
-inline void job::finish(job_end how, const std::exception_ptr& why) noexcept
+MODELPOOL_DECL void job::finish(job_end how, const std::exception_ptr& why) noexcept
 {
     if (progress_) progress_->close();
     if (!accepted_) return;
     if (const std::shared_ptr<group> home = home_.lock()) home->finished(*this, how, why);
 }
 
-inline group::group(runtime& rt, group_setup setup)
+MODELPOOL_DECL group::group(runtime& rt, group_setup setup)
     : runtime_{rt}
     , setup_{std::move(setup)}
     , policy_{setup_.scaling}
     , breaker_{setup_.pool->breaker()}
     , queue_{setup_.pool->queue_limit()}
+    , load_works_{static_cast<bool>(setup_.load)}
 {}
 
-inline group::~group()
+MODELPOOL_DECL group::~group()
 {
     MODELPOOL_ASSERT(workers_.empty() && !leaver_.joinable());
 }
 
 /// Why a job may not enter the queue; empty where it may. Under the lock.
-inline std::optional<error> group::refusal_of(const job& one) const
+MODELPOOL_DECL std::optional<error> group::refusal_of(const job& one) const
 {
     if (closed_) return shut_down();
     if (queue_.full() && !one.request().wait_for_place())
@@ -62,7 +63,7 @@ inline std::optional<error> group::refusal_of(const job& one) const
     return std::nullopt;
 }
 
-inline std::optional<error> group::breaker_refusal(clock::time_point now, bool& trial)
+MODELPOOL_DECL std::optional<error> group::breaker_refusal(clock::time_point now, bool& trial)
 {
     const breaker::admission admitted = breaker_.admit(now);
     trial = admitted == breaker::admission::trial;
@@ -76,9 +77,10 @@ inline std::optional<error> group::breaker_refusal(clock::time_point now, bool& 
                               : "; others are trying it again now")};
 }
 
-inline void group::submit(const std::shared_ptr<job>& one)
+MODELPOOL_DECL void group::submit(const std::shared_ptr<job>& one)
 {
     std::optional<error> refusal;
+    std::exception_ptr trouble;
     {
         const std::lock_guard lock{mutex_};
         const request_options& request = one->request();
@@ -98,21 +100,29 @@ inline void group::submit(const std::shared_ptr<job>& one)
                 throw;
             }
             one->set_accepted(now, trial);
-            if (request.deadline()) set_alarm(*request.deadline());
-            dispatch();
-            start_on_demand();
-            if (request.on_progress())
-                for (const std::shared_ptr<worker>& other : workers_)
-                    if (other->progress) one->report(*other->progress);
+            try {
+                if (request.deadline()) set_alarm(*request.deadline());
+                dispatch();
+                start_on_demand();
+                if (request.on_progress())
+                    for (const std::shared_ptr<worker>& other : workers_)
+                        if (other->progress) one->report(*other->progress);
+            } catch (...) {
+                // No memory, or no thread: nobody else would tell its caller.
+                queue_.erase(*one);
+                trouble = std::current_exception();
+            }
         }
     }
     announce_breaker();
+    if (trouble) one->fail(std::move(trouble));
     if (!refusal) return;
     meter_.rejected(*refusal);
     one->fail(std::make_exception_ptr(*refusal));
 }
 
-inline void group::finished(const job& one, job_end how, const std::exception_ptr& why) noexcept
+MODELPOOL_DECL void
+group::finished(const job& one, job_end how, const std::exception_ptr& why) noexcept
 {
     const clock::time_point now = runtime_.time().now();
     meter_.ended(one, how, why, now);
@@ -120,11 +130,12 @@ inline void group::finished(const job& one, job_end how, const std::exception_pt
     auto ended = breaker::trial_end::neither;
     if (how == job_end::succeeded) ended = breaker::trial_end::succeeded;
     if (how == job_end::failed && blames_model(why)) ended = breaker::trial_end::failed;
+    if (one.is_question()) ended = breaker::trial_end::neither;  // the model computed nothing
     breaker_.end_trial(ended, now);
     announce_breaker();
 }
 
-inline void group::withdraw(job& gone) noexcept
+MODELPOOL_DECL void group::withdraw(job& gone) noexcept
 {
     std::vector<std::shared_ptr<waiter_type>> drained;
     {
@@ -137,7 +148,7 @@ inline void group::withdraw(job& gone) noexcept
         one->answer.send(nullptr, {});
 }
 
-inline void group::abandon_unwanted_loads()
+MODELPOOL_DECL void group::abandon_unwanted_loads()
 {
     if (!queue_.empty()) return;
     const auto serving = [](const auto& one) { return one->life.serving(); };
@@ -148,7 +159,7 @@ inline void group::abandon_unwanted_loads()
 }
 
 /// Forgets jobs that were answered while more of them waited to be taken. Under the lock.
-inline void group::drop_ended_jobs()
+MODELPOOL_DECL void group::drop_ended_jobs()
 {
     std::vector<std::shared_ptr<job>> ended;
     queue_.for_each([&](const std::shared_ptr<job>& one) {
@@ -158,13 +169,13 @@ inline void group::drop_ended_jobs()
         queue_.erase(*one);
 }
 
-inline bool group::is_drained() const
+MODELPOOL_DECL bool group::is_drained() const
 {
     const auto works = [](const auto& one) { return one->life.now() == worker_state::processing; };
     return queue_.empty() && std::none_of(workers_.begin(), workers_.end(), works);
 }
 
-inline group_view group::scaling_view() const
+MODELPOOL_DECL group_view group::scaling_view() const
 {
     group_view seen;
     seen.n_waiting = queue_.size();
@@ -179,7 +190,7 @@ inline group_view group::scaling_view() const
 }
 
 /// Wakes workers that wait, the most recently used first, one for each request that waits.
-inline void group::dispatch()
+MODELPOOL_DECL void group::dispatch()
 {
     for (std::size_t n_left = queue_.size(); n_left > 0; --n_left) {
         worker* best = nullptr;
@@ -193,7 +204,7 @@ inline void group::dispatch()
     }
 }
 
-inline void group::nudge()
+MODELPOOL_DECL void group::nudge()
 {
     const std::lock_guard lock{mutex_};
     for (const std::shared_ptr<worker>& one : workers_) {
@@ -205,23 +216,19 @@ inline void group::nudge()
 
 // --- starting and stopping workers -----------------------------------------------------------------------
 
-inline bool group::has_room_for_more() const
+MODELPOOL_DECL bool group::has_room_for_more() const
 {
     std::uint64_t bytes =
-        shares_ ? setup_.worker.memory().replica_bytes
-                : setup_.worker.memory().resident_bytes + setup_.worker.memory().replica_bytes;
+        shares_ ? setup_.worker.memory().replica_bytes : bytes_of(setup_.worker.memory());
     for (const std::shared_ptr<worker>& one : workers_)
         if (one->life.serving())
             bytes = std::max(
                 bytes, one->own.bytes() + (shares_ || !one->shared ? 0 : one->shared->bytes()));
-    try {
-        return bytes <= runtime_.memory(setup_.worker.device()).available_bytes();
-    } catch (const error&) {
-        return true;  // there is no such device: the load says so
-    }
+    const memory_governor* const memory = runtime_.devices().find_memory(setup_.worker.device());
+    return memory == nullptr || bytes <= memory->available_bytes();  // else the load says so
 }
 
-inline void group::start_on_demand()
+MODELPOOL_DECL void group::start_on_demand()
 {
     if (closed_ || !setup_.load) return;
     const group_view seen = scaling_view();
@@ -240,7 +247,7 @@ inline void group::start_on_demand()
     }
 }
 
-inline std::shared_ptr<worker>
+MODELPOOL_DECL std::shared_ptr<worker>
 group::start_worker(worker_options options, engine_loader load, bool on_demand)
 {
     auto one = std::make_shared<worker>();
@@ -255,12 +262,15 @@ group::start_worker(worker_options options, engine_loader load, bool on_demand)
     } catch (const std::system_error& problem) {
         workers_.pop_back();
         throw error{pool_errc::load_failed, holder(*one) + " got no thread: " + problem.what()};
+    } catch (...) {
+        workers_.pop_back();
+        throw;
     }
     ++n_spawned_;
     return one;
 }
 
-inline void group::abandon(worker& one, bool at_once)
+MODELPOOL_DECL void group::abandon(worker& one, bool at_once)
 {
     if (one.life.alive()) enter(one, worker_state::evicting);
     one.stop = true;
@@ -273,7 +283,7 @@ inline void group::abandon(worker& one, bool at_once)
 
 /// Says what a worker gives back soon: who asks for room meanwhile waits for it rather than fail
 /// for want of it. Under the lock. Precondition: the worker is not alive.
-inline void group::announce_release(worker& one)
+MODELPOOL_DECL void group::announce_release(worker& one)
 {
     one.own.announce_release();
     const auto still_shares = [&](const std::shared_ptr<worker>& other) {
@@ -283,7 +293,7 @@ inline void group::announce_release(worker& one)
         one.shared->announce_release();
 }
 
-inline bool group::evict(const std::shared_ptr<worker>& one)
+MODELPOOL_DECL bool group::evict(const std::shared_ptr<worker>& one)
 {
     const std::lock_guard lock{mutex_};
     if (!may_evict(*one) || one->n_lent > 0) return false;
@@ -291,7 +301,7 @@ inline bool group::evict(const std::shared_ptr<worker>& one)
     return true;
 }
 
-inline void group::begin_eviction(worker& one, std::string why)
+MODELPOOL_DECL void group::begin_eviction(worker& one, std::string why)
 {
     enter(one, worker_state::evicting);
     one.stop = true;
@@ -304,7 +314,7 @@ inline void group::begin_eviction(worker& one, std::string why)
     runtime_.publisher().publish(happened);
 }
 
-inline void group::list_idle(std::vector<eviction_candidate>& candidates)
+MODELPOOL_DECL void group::list_idle(std::vector<eviction_candidate>& candidates)
 {
     const std::lock_guard lock{mutex_};
     for (const std::shared_ptr<worker>& one : workers_) {
@@ -326,7 +336,7 @@ inline void group::list_idle(std::vector<eviction_candidate>& candidates)
     }
 }
 
-inline bool group::close_if_unused()
+MODELPOOL_DECL bool group::close_if_unused()
 {
     const std::lock_guard lock{mutex_};
     if (!workers_.empty() || !queue_.empty() || !waiting_.empty()) return false;
@@ -334,24 +344,36 @@ inline bool group::close_if_unused()
     return true;
 }
 
-inline awaitable<void> group::spawn(worker_options options, engine_loader load)
+/// Under the lock.
+MODELPOOL_DECL void group::keep_load(const engine_loader& load, const worker_options& options)
+{
+    setup_.load = load;
+    setup_.worker = options;
+    setup_.worker.reserved({});  // that is for one worker
+}
+
+MODELPOOL_DECL awaitable<void> group::spawn(worker_options options, engine_loader load)
 {
     return spawn_and_wait(shared_from_this(), std::move(options), std::move(load));
 }
 
-inline awaitable<void>
+MODELPOOL_DECL awaitable<void>
 group::spawn_and_wait(std::shared_ptr<group> self, worker_options options, engine_loader load)
 {
     std::shared_ptr<worker> one;
     {
         const std::lock_guard lock{self->mutex_};
         if (self->closed_) throw self->shut_down();
-        if (!self->setup_.load) {
-            self->setup_.load = load;
-            self->setup_.worker = options;
-            // A reservation is for one worker: later ones make their own.
-            self->setup_.worker.reserved({});
-        }
+        const reservation* const given = options.reserved().get();
+        const memory_governor* const memory =
+            self->runtime_.devices().find_memory(options.device());
+        if (given && *given && !(memory && memory->owns(*given)))
+            throw error{
+                errc::invalid_argument,
+                "model '" + self->key() + "': the reservation given is not of the memory of " +
+                    options.device().str() + " in the pool's runtime"};
+        // Requests start further ones with it, until it fails and another one is given.
+        if (!self->load_works_) self->keep_load(load, options);
         one = self->start_worker(std::move(options), std::move(load), false);
         one->promised = true;
     }
@@ -361,45 +383,73 @@ group::spawn_and_wait(std::shared_ptr<group> self, worker_options options, engin
 
 // --- waiting ---------------------------------------------------------------------------------------------
 
-inline awaitable<void> group::wait(std::shared_ptr<group> self, std::shared_ptr<worker> one)
+MODELPOOL_DECL awaitable<void> group::wait(std::shared_ptr<group> self, std::shared_ptr<worker> one)
 {
     auto operation = std::make_shared<waiter_type>(std::move(self), std::move(one));
     auto answer = await_reply<std::monostate>(std::move(operation));
     co_await std::move(answer);
 }
 
-inline awaitable<void> group::drained()
+MODELPOOL_DECL awaitable<void> group::drained()
 {
     return wait(shared_from_this(), nullptr);
 }
 
-inline void group::enter(std::shared_ptr<waiter_type> one)
+MODELPOOL_DECL awaitable<void> group::gone()
+{
+    return wait(shared_from_this(), std::make_shared<worker>());
+}
+
+MODELPOOL_DECL bool group::ended() const
+{
+    const std::lock_guard lock{mutex_};
+    return is_gone();
+}
+
+/// Tells those who wait for the last worker to be gone, once it is. Under the lock.
+MODELPOOL_DECL void group::announce_gone()
+{
+    if (!is_gone()) return;
+    gone_.notify_all();
+    const auto tell = [](const std::shared_ptr<waiter_type>& one) {
+        if (!one->tag || one->tag->id != 0) return false;
+        if (one->answer.claim()) one->answer.send(nullptr, {});
+        return true;
+    };
+    std::erase_if(waiting_, tell);
+}
+
+MODELPOOL_DECL void group::enter(std::shared_ptr<waiter_type> one)
 {
     std::exception_ptr failure;
     {
         const std::lock_guard lock{mutex_};
         const std::shared_ptr<worker>& wanted = one->tag;
-        const bool pending = wanted ? wanted->life.coming() : !is_drained();
+        const bool all_workers = wanted && wanted->id == 0;
+        const bool pending = all_workers ? !is_gone()
+                             : wanted    ? wanted->life.coming()
+                                         : !is_drained();
         if (pending) {
             waiting_.push_back(std::move(one));
             return;
         }
-        if (wanted && !wanted->life.serving())
+        if (wanted && !all_workers && !wanted->life.serving())
             failure = wanted->failure ? wanted->failure : std::make_exception_ptr(shut_down());
     }
     one->answer.answer(failure, {});
 }
 
-inline void group::leave(waiter_type& gone)
+MODELPOOL_DECL void group::leave(waiter_type& gone)
 {
     const std::lock_guard lock{mutex_};
     std::erase_if(waiting_, [&](const auto& one) { return one.get() == &gone; });
-    if (!gone.tag) return;
+    if (!gone.tag || gone.tag->id == 0) return;
     gone.tag->promised = false;
     if (gone.tag->life.coming() && queue_.empty()) abandon(*gone.tag, false);
 }
 
-inline std::vector<std::shared_ptr<group::waiter_type>> group::take_waiters(const worker* tag)
+MODELPOOL_DECL std::vector<std::shared_ptr<group::waiter_type>>
+group::take_waiters(const worker* tag)
 {
     std::vector<std::shared_ptr<waiter_type>> taken;
     const auto take = [&](const std::shared_ptr<waiter_type>& one) {
@@ -411,7 +461,7 @@ inline std::vector<std::shared_ptr<group::waiter_type>> group::take_waiters(cons
     return taken;
 }
 
-inline std::vector<std::shared_ptr<job>> group::take_queue()
+MODELPOOL_DECL std::vector<std::shared_ptr<job>> group::take_queue()
 {
     std::vector<std::shared_ptr<job>> taken;
     while (!queue_.empty())
@@ -419,13 +469,13 @@ inline std::vector<std::shared_ptr<job>> group::take_queue()
     return taken;
 }
 
-inline void group::close()
+MODELPOOL_DECL void group::close()
 {
     const std::lock_guard lock{mutex_};
     closed_ = true;
 }
 
-inline void group::stop(bool at_once)
+MODELPOOL_DECL void group::stop(bool at_once)
 {
     std::vector<std::shared_ptr<job>> left;
     std::vector<std::shared_ptr<waiter_type>> drained;
@@ -451,19 +501,22 @@ inline void group::stop(bool at_once)
         one->answer.send(nullptr, {});
 }
 
-inline void group::blocking_join()
+MODELPOOL_DECL void group::blocking_join()
 {
     const std::lock_guard joining{join_mutex_};  // who comes second returns when the first is done
     std::thread last;
     {
         std::unique_lock lock{mutex_};
-        gone_.wait(lock, [this] { return workers_.empty(); });
+        gone_.wait(lock, [this] { return is_gone(); });
         last = std::move(leaver_);
+        ++n_alarms_;  // one that is about to ring finds that it is not meant
+        alarm_ = clock::time_point::max();
+        runtime_.time().forget(std::exchange(alarm_id_, 0));
     }
     if (last.joinable()) last.join();
 }
 
-inline model_stats group::stats() const
+MODELPOOL_DECL model_stats group::stats() const
 {
     model_stats seen;
     seen.pool = setup_.capability;
@@ -501,17 +554,17 @@ inline model_stats group::stats() const
 
 // --- words -----------------------------------------------------------------------------------------------------
 
-inline std::string group::holder(const worker& one) const
+MODELPOOL_DECL std::string group::holder(const worker& one) const
 {
     return "model '" + key() + "' worker " + std::to_string(one.id);
 }
 
-inline error group::shut_down() const
+MODELPOOL_DECL error group::shut_down() const
 {
     return error{pool_errc::shut_down, "model '" + key() + "' is shut down"};
 }
 
-inline std::exception_ptr group::too_late() const
+MODELPOOL_DECL std::exception_ptr group::too_late() const
 {
     return std::make_exception_ptr(error{
         pool_errc::deadline_missed,
@@ -520,7 +573,7 @@ inline std::exception_ptr group::too_late() const
 
 /// The model's key put before the text of the library's own errors; a user's exceptions stay as
 /// they are.
-inline std::exception_ptr group::with_key(const std::exception_ptr& why) const
+MODELPOOL_DECL std::exception_ptr group::with_key(const std::exception_ptr& why) const
 {
     try {
         std::rethrow_exception(why);

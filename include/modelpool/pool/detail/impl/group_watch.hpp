@@ -12,7 +12,7 @@ namespace modelpool::detail {
 
 // --- events -----------------------------------------------------------------------------------------------
 
-inline event group::event_of(event_kind kind, std::uint64_t worker_id) const
+MODELPOOL_DECL event group::event_of(event_kind kind, std::uint64_t worker_id) const
 {
     event made;
     made.kind = kind;
@@ -23,7 +23,7 @@ inline event group::event_of(event_kind kind, std::uint64_t worker_id) const
     return made;
 }
 
-inline void group::enter(worker& one, worker_state next)
+MODELPOOL_DECL void group::enter(worker& one, worker_state next)
 {
     const worker_state before = one.life.now();
     one.life.enter(next);
@@ -34,7 +34,7 @@ inline void group::enter(worker& one, worker_state next)
     runtime_.publisher().publish(happened);
 }
 
-inline void group::announce_failure(const worker& one) const
+MODELPOOL_DECL void group::announce_failure(const worker& one) const
 {
     if (!runtime_.publisher().wants(event_kind::worker_failed)) return;
     event happened = event_of(event_kind::worker_failed, one.id);
@@ -42,7 +42,7 @@ inline void group::announce_failure(const worker& one) const
     runtime_.publisher().publish(happened);
 }
 
-inline void group::announce_breaker() noexcept
+MODELPOOL_DECL void group::announce_breaker() noexcept
 {
     const std::optional<breaker_state> now = breaker_.take_change();
     if (!now || !runtime_.publisher().wants(event_kind::breaker)) return;
@@ -55,7 +55,7 @@ inline void group::announce_breaker() noexcept
     }
 }
 
-inline void group::progressed(std::uint64_t worker_id, load_progress progress)
+MODELPOOL_DECL void group::progressed(std::uint64_t worker_id, load_progress progress)
 {
     progress.model = key();
     progress.worker = worker_id;
@@ -69,7 +69,7 @@ inline void group::progressed(std::uint64_t worker_id, load_progress progress)
     runtime_.publisher().publish(happened);
 }
 
-inline void group::say_stage(const worker& self, std::string stage)
+MODELPOOL_DECL void group::say_stage(const worker& self, std::string stage)
 {
     load_progress progress;
     progress.stage = std::move(stage);
@@ -78,16 +78,13 @@ inline void group::say_stage(const worker& self, std::string stage)
 
 // --- devices ----------------------------------------------------------------------------------------------
 
-inline void group::interrupt_memory(const device& where) const noexcept
+MODELPOOL_DECL void group::interrupt_memory(const device& where) const noexcept
 {
-    try {
-        runtime_.memory(where).interrupt();
-    } catch (const error&) {
-        // No such device: nobody can wait for its memory.
-    }
+    // Where it was never asked for, nobody can wait for its memory.
+    if (memory_governor* const memory = runtime_.devices().find_memory(where)) memory->interrupt();
 }
 
-inline void group::check_device(const worker& self) const
+MODELPOOL_DECL void group::check_device(const worker& self) const
 {
     const device& where = self.options.device();
     if (runtime_.devices().lost(where))
@@ -96,7 +93,7 @@ inline void group::check_device(const worker& self) const
             where.str() + " stopped working, and nothing is started on it until it is revived"};
 }
 
-inline void group::device_lost(const device& where)
+MODELPOOL_DECL void group::device_lost(const device& where)
 {
     const auto why = std::make_exception_ptr(error{
         model_errc::device_lost, "model '" + key() + "': " + where.str() + " stopped working"});
@@ -127,7 +124,7 @@ inline void group::device_lost(const device& where)
 // --- the clock ----------------------------------------------------------------------------------------------
 
 /// Arms the clock for the earliest thing that comes due. Under the lock.
-inline void group::set_alarm(clock::time_point when)
+MODELPOOL_DECL void group::set_alarm(clock::time_point when)
 {
     if (when >= alarm_) return;
     runtime_.time().forget(alarm_id_);
@@ -138,24 +135,24 @@ inline void group::set_alarm(clock::time_point when)
     });
 }
 
-inline clock::time_point group::idle_until(const worker& one) const
+MODELPOOL_DECL clock::time_point group::idle_until(const worker& one) const
 {
     if (!may_evict(one) || one.n_lent > 0 || one.stop) return clock::time_point::max();
     return later(one.last_used, setup_.scaling.idle_limit());
 }
 
-inline clock::time_point group::stalls_at(const worker& one) const
+MODELPOOL_DECL clock::time_point group::stalls_at(const worker& one) const
 {
     if (!one.in_step || one.stalled) return clock::time_point::max();
     return later(one.progress_at, options().stall_limit());
 }
 
-inline void group::watch_idle(const worker& one)
+MODELPOOL_DECL void group::watch_idle(const worker& one)
 {
     set_alarm(idle_until(one));
 }
 
-inline std::vector<std::shared_ptr<job>> group::take_late(clock::time_point now)
+MODELPOOL_DECL std::vector<std::shared_ptr<job>> group::take_late(clock::time_point now)
 {
     std::vector<std::shared_ptr<job>> late;
     queue_.for_each([&](const std::shared_ptr<job>& one) {
@@ -167,13 +164,13 @@ inline std::vector<std::shared_ptr<job>> group::take_late(clock::time_point now)
     return late;
 }
 
-inline void group::evict_idle(clock::time_point now)
+MODELPOOL_DECL void group::evict_idle(clock::time_point now)
 {
     for (const std::shared_ptr<worker>& one : workers_)
         if (idle_until(*one) <= now) begin_eviction(*one, "idle");
 }
 
-inline std::vector<std::shared_ptr<worker>> group::take_stalled(clock::time_point now)
+MODELPOOL_DECL std::vector<std::shared_ptr<worker>> group::take_stalled(clock::time_point now)
 {
     std::vector<std::shared_ptr<worker>> found;
     for (const std::shared_ptr<worker>& one : workers_) {
@@ -184,6 +181,7 @@ inline std::vector<std::shared_ptr<worker>> group::take_stalled(clock::time_poin
         }
         if (stalls_at(*one) > now) continue;
         one->stalled = true;
+        breaker_.failed(now);  // who hangs every time must not be given ever more threads
         ++n_stalled_;
         found.push_back(one);
         runtime_.publisher().publish(event_of(event_kind::stalled, one->id));
@@ -191,7 +189,7 @@ inline std::vector<std::shared_ptr<worker>> group::take_stalled(clock::time_poin
     return found;
 }
 
-inline void group::rearm(clock::time_point now)
+MODELPOOL_DECL void group::rearm(clock::time_point now)
 {
     clock::time_point next = clock::time_point::max();
     queue_.for_each([&](const std::shared_ptr<job>& one) {
@@ -204,7 +202,7 @@ inline void group::rearm(clock::time_point now)
     if (next != clock::time_point::max()) set_alarm(std::max(next, now));
 }
 
-inline void group::look_around(std::uint64_t alarm)
+MODELPOOL_DECL void group::look_around(std::uint64_t alarm)
 {
     std::vector<std::shared_ptr<job>> late;
     std::vector<std::shared_ptr<worker>> stalled;
@@ -220,9 +218,12 @@ inline void group::look_around(std::uint64_t alarm)
         if (!stalled.empty()) start_on_demand();
         if (is_drained()) drained = take_waiters(nullptr);
         rearm(now);
+        if (late.empty() && stalled.empty() && drained.empty()) return;
+        ++n_looking_;
     }
     for (const std::shared_ptr<job>& one : late)
         one->fail(too_late());
+    if (!stalled.empty()) announce_breaker();
     for (const std::shared_ptr<worker>& one : stalled)
         runtime_.log(
             log_level::warning,
@@ -233,6 +234,9 @@ inline void group::look_around(std::uint64_t alarm)
                 " s: it gets no new work until it comes back, and its memory stays reserved");
     for (const auto& one : drained)
         one->answer.send(nullptr, {});
+    const std::lock_guard lock{mutex_};
+    --n_looking_;
+    announce_gone();
 }
 
 }  // namespace modelpool::detail

@@ -14,7 +14,7 @@ namespace modelpool::detail {
 /// A worker whose model fails this many batches in a row is retired.
 constexpr std::size_t max_failures_in_row = 3;
 
-inline void group::work(const std::shared_ptr<worker>& self) noexcept
+MODELPOOL_DECL void group::work(const std::shared_ptr<worker>& self) noexcept
 {
     {
         // Whoever started this thread still holds the lock until `self->thread` is set.
@@ -31,7 +31,7 @@ inline void group::work(const std::shared_ptr<worker>& self) noexcept
 
 // --- getting a model ---------------------------------------------------------------------------------------
 
-inline void group::prepare(worker& self)
+MODELPOOL_DECL void group::prepare(worker& self)
 {
     check_device(self);
     if (!copy_another(self)) load(self);
@@ -42,7 +42,7 @@ inline void group::prepare(worker& self)
 
 /// A worker to copy the model of; null where there is none. Waits for an earlier one that still
 /// loads.
-inline std::shared_ptr<worker>
+MODELPOOL_DECL std::shared_ptr<worker>
 group::find_source(worker& self, std::unique_lock<std::mutex>& lock) const
 {
     const auto alike = [&](const worker& other) {
@@ -63,7 +63,7 @@ group::find_source(worker& self, std::unique_lock<std::mutex>& lock) const
 }
 
 /// Copies another worker's model, where there is one that can share; false otherwise.
-inline bool group::copy_another(worker& self)
+MODELPOOL_DECL bool group::copy_another(worker& self)
 {
     std::uint64_t bytes = 0;
     {
@@ -90,6 +90,7 @@ inline bool group::copy_another(worker& self)
             self.model = std::move(copy);
             self.own = std::move(own);
             self.shared = source->shared;
+            self.has_room = true;
             ++n_replicated_;
         } else if (self.options.reserved()) {
             *self.options.reserved() = std::move(own);  // the load that follows takes it
@@ -105,7 +106,7 @@ inline bool group::copy_another(worker& self)
 
 /// Lends a worker's model to be copied: it stays until it is returned. Null where there is none any
 /// more.
-inline std::shared_ptr<worker> group::borrow_source(worker& self)
+MODELPOOL_DECL std::shared_ptr<worker> group::borrow_source(worker& self)
 {
     std::unique_lock lock{mutex_};
     std::shared_ptr<worker> source = find_source(self, lock);
@@ -116,7 +117,7 @@ inline std::shared_ptr<worker> group::borrow_source(worker& self)
     return source;
 }
 
-inline void group::return_source(worker& source)
+MODELPOOL_DECL void group::return_source(worker& source)
 {
     {
         const std::lock_guard lock{mutex_};
@@ -129,7 +130,7 @@ inline void group::return_source(worker& source)
 
 /// Bytes for a worker: its caller's own, or from the budget, where other models' idle workers make
 /// room for a first worker, but not for one more of a model that has some.
-inline reservation group::reserve(worker& self, std::uint64_t bytes, bool may_evict)
+MODELPOOL_DECL reservation group::reserve(worker& self, std::uint64_t bytes, bool may_evict)
 {
     if (self.options.reserved()) {
         // Workers started with the same options share the reservation: the first takes it.
@@ -147,31 +148,45 @@ inline reservation group::reserve(worker& self, std::uint64_t bytes, bool may_ev
 }
 
 /// Calls the loader where it is to run: on the executor, not on the worker's thread.
-inline awaitable<std::unique_ptr<engine>> run_loader(engine_loader load, load_context context)
+MODELPOOL_DECL awaitable<std::unique_ptr<engine>>
+run_loader(engine_loader load, load_context context)
 {
     auto loading = load(std::move(context));
     co_return co_await std::move(loading);
 }
 
-inline void group::load(worker& self)
+MODELPOOL_DECL void group::load(worker& self)
 {
-    bool first = true;
+    bool none_serves = true;
+    bool first = true;  // of several that a cold start loads at once, the one that began it
     auto session = std::make_shared<load_session>();
     {
-        const std::lock_guard lock{mutex_};
-        for (const std::shared_ptr<worker>& other : workers_)
-            first = first && !other->life.serving();
+        std::unique_lock lock{mutex_};
+        for (const std::shared_ptr<worker>& other : workers_) {
+            none_serves = none_serves && !other->life.serving();
+            first = first && !(other->life.coming() && other->id < self.id);
+        }
+        // The later ones take what those before them leave, so that these need not evict for them.
+        const auto all_have_room = [&] {
+            return std::none_of(workers_.begin(), workers_.end(), [&](const auto& other) {
+                return other->life.coming() && other->id < self.id && !other->has_room &&
+                       other->options.device() == self.options.device();
+            });
+        };
+        self.wake.wait(lock, [&] { return self.stop || all_have_room(); });
+        first = first && none_serves;
         // The worker it was to help was evicted meanwhile, and nobody waits for another one.
-        if (first && self.on_demand && queue_.empty()) abandon(self, false);
+        if (none_serves && self.on_demand && queue_.empty()) abandon(self, false);
         if (self.stop) std::rethrow_exception(aborted());
     }
     const memory_estimate& expected = self.options.memory();
-    reservation own =
-        reserve(self, expected.resident_bytes + expected.replica_bytes, first || !self.on_demand);
+    reservation own = reserve(self, bytes_of(expected), first || !self.on_demand);
     {
         const std::lock_guard lock{mutex_};
         if (self.stop) std::rethrow_exception(aborted());
         self.own = std::move(own);
+        self.has_room = true;
+        wake_coming();
         self.session = session;
         if (self.life.now() == worker_state::spawning) enter(self, worker_state::loading);
     }
@@ -191,11 +206,12 @@ inline void group::load(worker& self)
 }
 
 /// Replaces the estimate by what the model says it takes.
-inline void group::correct_bytes(worker& self)
+MODELPOOL_DECL void group::correct_bytes(worker& self)
 {
     const footprint measured = self.model->bytes();
     std::uint64_t shared_bytes = measured.shared_bytes;
-    const std::uint64_t all_bytes = measured.shared_bytes + measured.replica_bytes;
+    const std::uint64_t all_bytes =
+        bytes_of(memory_estimate{measured.shared_bytes, measured.replica_bytes, 0});
     if (all_bytes == 0)
         shared_bytes = std::min(self.options.memory().resident_bytes, self.own.bytes());
     else
@@ -205,7 +221,7 @@ inline void group::correct_bytes(worker& self)
 }
 
 /// Makes a worker's own reservation that large, with room made where it grows.
-inline void group::resize(worker& self, std::uint64_t bytes)
+MODELPOOL_DECL void group::resize(worker& self, std::uint64_t bytes)
 {
     if (bytes > self.own.bytes()) {
         const auto unwanted = [this, &self] {
@@ -223,8 +239,12 @@ inline void group::resize(worker& self, std::uint64_t bytes)
 }
 
 /// Lets the engine make its caches in what memory there is, and counts them.
-inline void group::start_engine(worker& self)
+MODELPOOL_DECL void group::start_engine(worker& self)
 {
+    if (!self.model->makes_caches()) {
+        self.model->start(0);
+        return;
+    }
     const std::uint64_t before = self.model->bytes().replica_bytes;
     const std::uint64_t spare = self.own.bytes() > before ? self.own.bytes() - before : 0;
     self.model->start(spare + runtime_.memory(self.options.device()).available_bytes());
@@ -232,7 +252,7 @@ inline void group::start_engine(worker& self)
     if (after != before) resize(self, after);
 }
 
-inline void group::warm_up(worker& self)
+MODELPOOL_DECL void group::warm_up(worker& self)
 {
     say_stage(self, "warm up");
     core_governor::lease cores{runtime_.cores(), runtime_.cores().n_cores(), self.n_steps};
@@ -240,7 +260,7 @@ inline void group::warm_up(worker& self)
     self.model->warm_up(context);
 }
 
-inline void group::announce_ready(worker& self)
+MODELPOOL_DECL void group::announce_ready(worker& self)
 {
     std::vector<std::shared_ptr<waiter_type>> waiters;
     {
@@ -249,6 +269,8 @@ inline void group::announce_ready(worker& self)
         self.progress.reset();
         if (self.stop) std::rethrow_exception(aborted());
         enter(self, worker_state::ready);
+        if (!std::exchange(load_works_, true)) keep_load(self.load, self.options);
+        self.woken = !queue_.empty();  // what it came for keeps it from being evicted
         self.last_used = runtime_.time().now();
         watch_idle(self);
         wake_coming();
@@ -259,7 +281,7 @@ inline void group::announce_ready(worker& self)
 }
 
 /// Workers that wait for another one's model look again.
-inline void group::wake_coming()
+MODELPOOL_DECL void group::wake_coming()
 {
     for (const std::shared_ptr<worker>& one : workers_)
         if (one->life.coming()) one->wake.notify_all();
@@ -267,7 +289,8 @@ inline void group::wake_coming()
 
 /// Whether requests that wait are still served although the load of `failed` went wrong. Under the
 /// lock.
-inline bool group::may_serve_later(const worker& failed, const std::exception_ptr& why) const
+MODELPOOL_DECL bool
+group::may_serve_later(const worker& failed, const std::exception_ptr& why) const
 {
     // Another loader may do better, and so may the same one that got the memory this one found
     // taken.
@@ -287,7 +310,7 @@ inline bool group::may_serve_later(const worker& failed, const std::exception_pt
 
 /// The end of a worker that never became ready. Where no other worker serves, the failure reaches
 /// everybody who waits, at once; the next request tries again.
-inline void group::load_failed(worker& self, const std::exception_ptr& why) noexcept
+MODELPOOL_DECL void group::load_failed(worker& self, const std::exception_ptr& why) noexcept
 {
     const std::exception_ptr failure = with_key(why);
     std::vector<std::shared_ptr<job>> unserved;
@@ -306,6 +329,7 @@ inline void group::load_failed(worker& self, const std::exception_ptr& why) noex
         if (!unwanted) {
             enter(self, worker_state::failed);
             announce_release(self);
+            self.load_failed = true;
             ++n_load_failures_;
             if (blames_model(why)) breaker_.failed(runtime_.time().now());
             if (!may_serve_later(self, why)) {
@@ -338,11 +362,17 @@ inline void group::load_failed(worker& self, const std::exception_ptr& why) noex
 
 // --- serving -------------------------------------------------------------------------------------------------
 
-inline void group::serve(worker& self)
+MODELPOOL_DECL void group::serve(worker& self)
 {
     std::unique_lock lock{mutex_};
     while (!self.stop) {
-        take_work(self);
+        const std::vector<std::shared_ptr<job>> dropped = take_work(self);
+        if (!dropped.empty()) {
+            lock.unlock();
+            drop_late(dropped);
+            lock.lock();
+            continue;
+        }
         if (!self.model->busy()) {
             wait_for_work(self, lock);
             continue;
@@ -357,7 +387,7 @@ inline void group::serve(worker& self)
         self.in_step = true;
         set_alarm(stalls_at(self));
         lock.unlock();
-        const step_report report = step(self);
+        step_report report = step(self);
         lock.lock();
         self.in_step = false;
         // It came back: its results count, but it is not trusted with more.
@@ -371,12 +401,13 @@ inline void group::serve(worker& self)
             one.request->fail(one.why);
         for (const std::shared_ptr<job>& one : report.done)
             one->deliver();
+        report = {};  // jobs die, with what their callers gave them, under no lock
         lock.lock();
     }
 }
 
 /// Sleeps until there is something to do. Under the lock.
-inline void group::wait_for_work(worker& self, std::unique_lock<std::mutex>& lock)
+MODELPOOL_DECL void group::wait_for_work(worker& self, std::unique_lock<std::mutex>& lock)
 {
     self.parked = self.model->holds();
     if (!self.parked) rest(self);
@@ -386,30 +417,33 @@ inline void group::wait_for_work(worker& self, std::unique_lock<std::mutex>& loc
 }
 
 /// Notes that the worker has nothing to do. Under the lock.
-inline void group::rest(worker& self)
+MODELPOOL_DECL void group::rest(worker& self)
 {
     if (self.life.now() == worker_state::processing) {
         enter(self, worker_state::idle);
         self.last_used = runtime_.time().now();
-        watch_idle(self);
     }
+    watch_idle(self);  // also of one that was woken for nothing: its time may have come meanwhile
     if (!is_drained()) return;
     for (const auto& one : take_waiters(nullptr))
         one->answer.send(nullptr, {});
 }
 
-inline void group::take_work(worker& self)
+/// Hands the engine what it takes; gives the requests that need it no more, to be dropped without
+/// the lock. Under the lock.
+MODELPOOL_DECL std::vector<std::shared_ptr<job>> group::take_work(worker& self)
 {
+    std::vector<std::shared_ptr<job>> dropped;
     const clock::time_point now = runtime_.time().now();
     self.woken = false;  // what it was woken for is looked at now
     while (const std::shared_ptr<job> next = queue_.front(now)) {
         if (next->ended()) {
-            queue_.pop(now);
+            dropped.push_back(queue_.pop(now));
             continue;
         }
         const std::optional<clock::time_point>& deadline = next->request().deadline();
         if (deadline && *deadline <= now && !next->begun()) {
-            queue_.pop(now)->fail(too_late());
+            dropped.push_back(queue_.pop(now));
             continue;
         }
         const intake taken = self.model->take(next);
@@ -421,9 +455,16 @@ inline void group::take_work(worker& self)
             queue_.rotate(now);
     }
     self.takes_more = self.model->open();
+    return dropped;
 }
 
-inline step_report group::step(worker& self)
+MODELPOOL_DECL void group::drop_late(const std::vector<std::shared_ptr<job>>& dropped)
+{
+    for (const std::shared_ptr<job>& one : dropped)
+        if (!one->ended()) one->fail(too_late());
+}
+
+MODELPOOL_DECL step_report group::step(worker& self)
 {
     const int wanted =
         self.options.n_threads() > 0 ? self.options.n_threads() : runtime_.cores().n_cores();
@@ -434,7 +475,7 @@ inline step_report group::step(worker& self)
 
 /// Counts what a step did; a model that fails for good stops its worker. True where its device is
 /// lost. Under the lock.
-inline bool group::account(worker& self, const step_report& report)
+MODELPOOL_DECL bool group::account(worker& self, const step_report& report)
 {
     ++self.n_batches;
     self.n_items += report.n_items;
@@ -455,7 +496,7 @@ inline bool group::account(worker& self, const step_report& report)
     return device_lost;
 }
 
-inline void group::retire(const std::shared_ptr<worker>& self) noexcept
+MODELPOOL_DECL void group::retire(const std::shared_ptr<worker>& self) noexcept
 {
     std::exception_ptr why;
     {
@@ -474,6 +515,7 @@ inline void group::retire(const std::shared_ptr<worker>& self) noexcept
     if (self->model) self->model->drop(why);
     self->model.reset();
     std::thread before;
+    std::vector<std::shared_ptr<job>> unserved;
     std::vector<std::shared_ptr<waiter_type>> answered;
     {
         const std::lock_guard lock{mutex_};
@@ -488,20 +530,25 @@ inline void group::retire(const std::shared_ptr<worker>& self) noexcept
         before = std::exchange(leaver_, std::move(self->thread));
         drop_ended_jobs();
         replace(*self);
-        start_on_demand();
+        // Where others serve, a failed load is tried again when the next request asks for it, not
+        // at once and for ever.
+        if (!self->load_failed || workers_.empty()) start_on_demand();
+        if (workers_.empty()) unserved = take_queue();  // a closed pool starts no other
         if (is_drained()) {
             answered = take_waiters(nullptr);
             for (const auto& one : answered)
                 one->answer.send(nullptr, {});
         }
-        gone_.notify_all();
+        announce_gone();
     }
+    for (const std::shared_ptr<job>& one : unserved)
+        one->fail(why);
     if (before.joinable()) before.join();
 }
 
 /// A worker that its user asked for by name is not left out because its model failed. Under the
 /// lock.
-inline void group::replace(worker& gone)
+MODELPOOL_DECL void group::replace(worker& gone)
 {
     const bool lost = runtime_.devices().lost(gone.options.device());
     if (!gone.failed_for_good || gone.on_demand || closed_ || lost) return;

@@ -1,0 +1,1 @@
+#include <modelpool/impl/src.hpp>
