@@ -207,6 +207,37 @@ awaitable<void> second_worker_scenario(sweep_step step)
     CHECK(plan->n_alive == 0);
 }
 
+/// A loader whose first blocking job is swept; the worker's thread then does the next one.
+awaitable<std::unique_ptr<embedder>>
+load_swept(sweep_step step, std::shared_ptr<fake_plan> plan, load_context at)
+{
+    auto swept = step.cancellable(at.offload([] { return 7; }));
+    co_await std::move(swept);
+    auto loading = load_fake(std::move(plan), std::move(at));
+    co_return co_await std::move(loading);
+}
+
+awaitable<void> offload_scenario(sweep_step step)
+{
+    const executor ex = co_await boost::asio::this_coro::executor;
+    runtime rt{ex};
+    embed_pool models{rt};
+    auto plan = new_plan();
+    const loader<text_embedding> load = [step, plan](load_context at) {
+        return load_swept(step, plan, std::move(at));
+    };
+    auto spawning = models.spawn_worker("m", load);
+    co_await std::move(spawning);
+    co_await check_serves(models.find("m"));
+    co_await shut(models);
+    CHECK(plan->n_alive == 0);
+}
+
+TEST_CASE("load_context: a blocking job cancelled at every point", "[pool]")
+{
+    sweep_cancellation(&offload_scenario);
+}
+
 TEST_CASE("pool: a remove cancelled at every point", "[pool]")
 {
     sweep_cancellation(&remove_scenario);

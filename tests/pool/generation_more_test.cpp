@@ -367,6 +367,20 @@ awaitable<void> score_scenario(sweep_step step)
     co_await std::move(checking);
 }
 
+awaitable<void> info_scenario(sweep_step step)
+{
+    runtime rt{co_await boost::asio::this_coro::executor};
+    text_pool models{rt};
+    auto plan = new_text_plan();
+    const text_handle model = models.add("m", fake_text_loader(plan), workers(1, 1));
+    auto first = ask(model, "say first");
+    co_await std::move(first);
+    auto asking = step.cancellable(model.info());
+    co_await std::move(asking);
+    auto checking = check_after(&models, model, plan);
+    co_await std::move(checking);
+}
+
 awaitable<void> describe_scenario(sweep_step step)
 {
     picture_fetcher files;
@@ -386,12 +400,13 @@ awaitable<void> describe_scenario(sweep_step step)
     CHECK(adds_up(stats_in(models)));
 }
 
-TEST_CASE("generation: chat, next, collect and score cancelled at every point", "[pool]")
+TEST_CASE("generation: chat, next, collect, score and info cancelled at every point", "[pool]")
 {
     sweep_cancellation(&chat_scenario);
     sweep_cancellation(&next_scenario);
     sweep_cancellation(&collect_scenario);
     sweep_cancellation(&score_scenario);
+    sweep_cancellation(&info_scenario);
 }
 
 TEST_CASE("vision: a request with an image cancelled at every point, from cold", "[pool]")

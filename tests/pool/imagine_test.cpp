@@ -406,10 +406,28 @@ awaitable<void> read_scenario(sweep_step step)
     CHECK(plan->n_open == 0);
 }
 
+awaitable<void> info_scenario(sweep_step step)
+{
+    runtime rt{co_await boost::asio::this_coro::executor};
+    image_pool models{rt};
+    auto plan = new_image_plan();
+    const image_handle model = models.add("m", fake_image_loader(plan), workers(1, 1));
+    auto asking = step.cancellable(model.info());
+    co_await std::move(asking);
+    auto after = make(model, "after");
+    const generated_image seen = co_await std::move(after);
+    CHECK(seen.pixels.rgb.at(0) == 'a');
+    auto ending = models.shutdown(5s);
+    co_await std::move(ending);
+    CHECK(adds_up(stats_in(models)));
+    CHECK(plan->n_alive == 0);
+}
+
 TEST_CASE("imagine: imagine and its stream cancelled at every point", "[pool]")
 {
     sweep_cancellation(&imagine_scenario);
     sweep_cancellation(&read_scenario);
+    sweep_cancellation(&info_scenario);
 }
 
 }  // namespace

@@ -50,7 +50,7 @@ awaitable<std::unique_ptr<embedder>> throw_users_error(load_context)
     co_return nullptr;
 }
 
-MODELPOOL_ASYNC_TEST("pool: a cold start brings two workers, that share one model", "[pool]")
+MODELPOOL_ASYNC_TEST("cold start spawns two workers", "[pool]")
 {
     const executor ex = co_await boost::asio::this_coro::executor;
     runtime rt{ex, runtime_options{}.memory_limit_bytes(1000)};
@@ -124,8 +124,7 @@ MODELPOOL_ASYNC_TEST("pool: where two do not fit, one worker serves", "[pool]")
     co_await std::move(ending);
 }
 
-MODELPOOL_ASYNC_TEST(
-    "pool: waiting requests start more workers, up to the most, loading ones counted", "[pool]")
+MODELPOOL_ASYNC_TEST("concurrent requests spawn more workers", "[pool]")
 {
     const executor ex = co_await boost::asio::this_coro::executor;
     runtime rt{ex};
