@@ -1,10 +1,10 @@
 #pragma once
 
-#include <modelpool/capability/answer_parser.hpp>
 #include <modelpool/capability/generation.hpp>
 #include <modelpool/capability/text_to_text.hpp>
 #include <modelpool/error.hpp>
 #include <modelpool/pool/load_context.hpp>
+#include <modelpool/text/answer_parser.hpp>
 
 #include <algorithm>
 #include <atomic>

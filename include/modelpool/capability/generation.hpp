@@ -1,8 +1,8 @@
 #pragma once
 
-#include <modelpool/capability/answer_parser.hpp>
 #include <modelpool/capability/model.hpp>
 #include <modelpool/image/image.hpp>
+#include <modelpool/text/answer_parser.hpp>
 #include <modelpool/text/chat.hpp>
 
 #include <chrono>

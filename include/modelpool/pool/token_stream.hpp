@@ -1,10 +1,10 @@
 #pragma once
 
 #include <modelpool/async/awaitable.hpp>
-#include <modelpool/capability/answer_parser.hpp>
 #include <modelpool/capability/generation.hpp>
 #include <modelpool/config.hpp>
 #include <modelpool/pool/detail/stream_state.hpp>
+#include <modelpool/text/answer_parser.hpp>
 #include <modelpool/text/chat.hpp>
 
 #include <chrono>
