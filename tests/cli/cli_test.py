@@ -197,6 +197,38 @@ class CliTest(unittest.TestCase):
         self.refused_as(self.embed("--json", "--memory-limit", "1K", "x"), 1, "pool.memory_exhausted")
         self.good(self.embed("--memory-limit", "1GiB", "x"))
 
+    # ---- render ----
+
+    def template_folder(self, source):
+        self.write("tokenizer_config.json", json.dumps({"chat_template": source, "bos_token": "<s>"}))
+        return self.dir
+
+    def test_render_writes_a_conversation_as_the_template_has_it(self):
+        model = self.template_folder(
+            "{{ bos_token }}{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}"
+            "{{ tools | tojson }}{{ x }}{{ add_generation_prompt }}\n")
+        messages = self.write("m.json", json.dumps([{"role": "user", "content": "caf\u00e9"}]))
+        tools = self.write("t.json", '[{"a": 1.0}]')
+        plain = self.good(Ran("render", "--model", model, "--messages", messages))
+        self.assertEqual(plain.out.decode(), "<s>user:caf\u00e9;nullTrue")
+        full = Ran("render", "--model", model, "--messages", messages, "--tools", tools, "--set", 'x=[1, "b"]',
+                   "--set", "add_generation_prompt=false", "--json")
+        self.assertEqual(self.good(full).json(), {"text": "<s>user:caf\u00e9;[{\"a\": 1.0}][1, 'b']False"})
+        piped = Ran("render", "--model", model, "--messages", "-", stdin=b"[]")
+        self.assertEqual(self.good(piped).out.decode(), "<s>nullTrue")
+
+    def test_render_says_what_a_template_refuses(self):
+        model = self.template_folder("\n{{ raise_exception('roles must alternate') }}")
+        messages = self.write("m.json", "[]")
+        self.refused_as(Ran("render", "--model", model, "--messages", messages, "--json"), 2, "invalid_argument",
+                        "line 2", "roles must alternate")
+        self.refused(Ran("render", "--model", model, "--messages", self.write("n.json", "{")), 2, "messages", "JSON")
+        self.refused(Ran("render", "--model", model, "--messages", messages, "--set", "x"), 2, "--set")
+        self.refused(Ran("render", "--model", model, "--messages", self.dir / "nope"), 2, "nope")
+        self.refused(Ran("render", "--model", model), 2, "--messages")
+        self.template_folder("{{")
+        self.refused_as(Ran("render", "--model", model, "--messages", messages, "--json"), 1, "text.bad_file", "line 1")
+
     # ---- signals and pipes ----
 
     def interrupted(self, number, texts, n_rows, *arguments):
@@ -352,7 +384,7 @@ class CliTest(unittest.TestCase):
 
     def test_help_and_version_are_data(self):
         self.assertRegex(self.good(Ran("--version")).out.decode(), r"^modelpool \d+\.\d+\.\d+\n$")
-        for command in ("embed", "tokenize", "inspect", "models", "bench"):
+        for command in ("embed", "tokenize", "render", "inspect", "models", "bench"):
             self.assertIn(command.encode(), self.good(Ran("--help")).out)
             self.assertIn(b"Examples:", self.good(Ran(command, "--help")).out)
 
