@@ -41,7 +41,8 @@ std::vector<tokenizer> make_tokenizers()
 
 }  // namespace
 
-// Any text: with and without offsets the tokens are the same, and offsets lie in the text.
+// Any text: with and without offsets the tokens are the same, and offsets lie in the text; a pair
+// is cut to its limit.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size)
 {
     static const std::vector<tokenizer> tokenizers = make_tokenizers();
@@ -54,6 +55,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             for (const auto& [begin, end] : full.offsets)
                 MODELPOOL_ASSERT(begin <= end && end <= size);
             static_cast<void>(subject.decode(full.ids, true));
+            const auto pair =
+                subject.encode_pair(text, text, encode_options{}.with_types(true).max_tokens(9));
+            MODELPOOL_ASSERT(pair.type_ids.size() == pair.ids.size());
+            MODELPOOL_ASSERT(pair.truncated == (2 * full.ids.size() > 9));
         } catch (const modelpool::error& problem) {
             MODELPOOL_ASSERT(problem.code() == modelpool::text_errc::not_utf8);
             return 0;

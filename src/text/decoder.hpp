@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -10,6 +11,22 @@
 #include "text/regex.hpp"
 
 namespace modelpool::text {
+
+/// Takes tokens in order, each in one part or several.
+class token_sink {
+public:
+    token_sink() = default;
+    token_sink(const token_sink&) = delete;
+    token_sink& operator=(const token_sink&) = delete;
+    token_sink(token_sink&&) = delete;
+    token_sink& operator=(token_sink&&) = delete;
+    virtual ~token_sink() = default;
+
+    /// The token goes on with `text`, whole UTF-8; `ends` says whether that was all of it.
+    virtual void push(std::string_view text, bool ends) = 0;
+    /// That was the last token.
+    virtual void finish() = 0;
+};
 
 /// A step from tokens back to text. Immutable and thread-safe.
 class decoder {
@@ -21,9 +38,10 @@ public:
     decoder& operator=(decoder&&) = delete;
     virtual ~decoder() = default;
 
-    /// Rewrites tokens, which may become more or fewer; in the end they are joined without a
-    /// separator.
-    virtual void apply(std::vector<std::string>& tokens) const = 0;
+    /// Begins to decode: what is pushed into the result is rewritten and goes on to `next` as soon
+    /// as no later token can change it. Tokens may become more or fewer; in the end they are joined
+    /// without a separator. The step and `next` must outlive the result.
+    virtual std::unique_ptr<token_sink> start(token_sink& next) const = 0;
 };
 
 /// The decoder WordPiece: joins continuations to what they continue and puts spaces between words;
@@ -31,7 +49,7 @@ public:
 class wordpiece_decoder final : public decoder {
 public:
     wordpiece_decoder(std::string continuing_prefix, bool cleanup);
-    void apply(std::vector<std::string>& tokens) const override;
+    std::unique_ptr<token_sink> start(token_sink& next) const override;
 
 private:
     std::string continuing_prefix_;
@@ -44,9 +62,10 @@ public:
     explicit decoder_sequence(std::vector<std::unique_ptr<const decoder>> steps)
         : steps_{std::move(steps)}
     {}
-    void apply(std::vector<std::string>& tokens) const override;
+    std::unique_ptr<token_sink> start(token_sink& next) const override;
 
 private:
+    class run;
     std::vector<std::unique_ptr<const decoder>> steps_;
 };
 
@@ -54,23 +73,30 @@ private:
 /// U+FFFD. A token with another character in it stands for itself.
 class byte_level_decoder final : public decoder {
 public:
-    void apply(std::vector<std::string>& tokens) const override;
+    std::unique_ptr<token_sink> start(token_sink& next) const override;
 
 private:
+    class run;
     byte_alphabet alphabet_;
 };
 
 /// ByteFallback: runs of tokens like "<0x61>" become the bytes they name, or U+FFFD each where
-/// those are not UTF-8.
+/// those are not UTF-8. A run is held back until it ends, since one bad byte spoils all of it.
 class byte_fallback_decoder final : public decoder {
 public:
-    void apply(std::vector<std::string>& tokens) const override;
+    std::unique_ptr<token_sink> start(token_sink& next) const override;
+
+private:
+    class run;
 };
 
 /// Fuse: makes one token of all.
 class fuse_decoder final : public decoder {
 public:
-    void apply(std::vector<std::string>& tokens) const override;
+    std::unique_ptr<token_sink> start(token_sink& next) const override;
+
+private:
+    class run;
 };
 
 /// Strip: drops up to so many of one character at the ends of every token.
@@ -81,9 +107,10 @@ public:
         , n_start_{n_start}
         , n_stop_{n_stop}
     {}
-    void apply(std::vector<std::string>& tokens) const override;
+    std::unique_ptr<token_sink> start(token_sink& next) const override;
 
 private:
+    class run;
     std::string what_;
     std::size_t n_start_;
     std::size_t n_stop_;
@@ -96,7 +123,7 @@ public:
         : what_{std::move(what)}
         , with_{std::move(with)}
     {}
-    void apply(std::vector<std::string>& tokens) const override;
+    std::unique_ptr<token_sink> start(token_sink& next) const override;
 
 private:
     regex what_;
@@ -110,7 +137,7 @@ public:
         : mark_{std::move(mark)}
         , was_prepended_{was_prepended}
     {}
-    void apply(std::vector<std::string>& tokens) const override;
+    std::unique_ptr<token_sink> start(token_sink& next) const override;
 
 private:
     std::string mark_;
@@ -124,9 +151,10 @@ public:
     explicit bpe_decoder(std::string suffix)
         : suffix_{std::move(suffix)}
     {}
-    void apply(std::vector<std::string>& tokens) const override;
+    std::unique_ptr<token_sink> start(token_sink& next) const override;
 
 private:
+    class run;
     std::string suffix_;
 };
 
@@ -138,9 +166,10 @@ public:
         , word_delimiter_{std::move(word_delimiter)}
         , cleanup_{cleanup}
     {}
-    void apply(std::vector<std::string>& tokens) const override;
+    std::unique_ptr<token_sink> start(token_sink& next) const override;
 
 private:
+    class run;
     std::string pad_;
     std::string word_delimiter_;
     bool cleanup_;

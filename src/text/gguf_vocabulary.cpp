@@ -268,10 +268,8 @@ private:
             words_.separator_id ? words_.separator_id : words_.eos_id;
         if (!last) last = parts.vocab->id_of("[SEP]");
         if (!first || !last) fail("names no token for the ends of a text");
-        parts.completion.set_template(
-            {token_part(parts, *first, words_.file),
-             text_part(),
-             token_part(parts, *last, words_.file)});
+        parts.completion.set_ends(
+            token_part(parts, *first, words_.file), token_part(parts, *last, words_.file), false);
         return parts;
     }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "text/tokenizer_parts.hpp"
 #include "text/utf8.hpp"
@@ -28,6 +29,42 @@ void check_text(std::string_view text)
             "the text is not valid UTF-8: byte " + std::to_string(bad) + " is wrong"};
 }
 
+constexpr std::size_t no_limit = std::numeric_limits<std::size_t>::max();
+
+// How many tokens the texts may have, besides the special tokens that are added.
+std::size_t limit_of(const encode_options& options, std::size_t n_added)
+{
+    if (options.max_tokens() == 0) return no_limit;
+    const std::size_t n_taken = options.add_special_tokens() ? n_added : 0;
+    return options.max_tokens() - std::min(options.max_tokens(), n_taken);
+}
+
+void cut(encoding& of, std::size_t limit)
+{
+    if (of.ids.size() <= limit) return;
+    of.truncated = true;
+    of.ids.resize(limit);
+    if (of.tokens.size() > limit) of.tokens.resize(limit);
+    if (of.offsets.size() > limit) of.offsets.resize(limit);
+}
+
+// Cuts the longer text first; the second gets the odd token where both are cut alike.
+void cut_pair(encoding& first, encoding& second, std::size_t limit)
+{
+    const std::size_t n_first = first.ids.size();
+    const std::size_t n_second = second.ids.size();
+    if (n_first + n_second <= limit) return;
+    encoding& shorter = n_first > n_second ? second : first;
+    encoding& longer = n_first > n_second ? first : second;
+    const std::size_t n_shorter = shorter.ids.size();
+    if (2 * n_shorter <= limit) {
+        cut(longer, limit - n_shorter);
+    } else {
+        cut(shorter, limit / 2);
+        cut(longer, limit - limit / 2);
+    }
+}
+
 // One text on its way through the steps of a tokenizer, up to its own tokens.
 class encoding_run {
 public:
@@ -37,14 +74,12 @@ public:
         , tracked_{options.with_offsets()}
         // Without a normalizer a piece begins in the whole text where it begins in the stretch.
         , needs_sources_{parts.cutter && parts.normal_form && parts.cutter->needs_sources()}
-    {
-        if (options.max_tokens() == 0) return;
-        const std::size_t n_added = options.add_special_tokens() ? parts.completion.n_added() : 0;
-        limit_ = options.max_tokens() - std::min(options.max_tokens(), n_added);
-    }
+    {}
 
-    encoding run()
+    // The first `limit` tokens.
+    encoding run(std::size_t limit)
     {
+        limit_ = limit;
         parts_.added.split_raw(text_, stretches_);
         for (const added_tokens::stretch& each : stretches_) {
             if (is_full()) break;
@@ -53,14 +88,7 @@ public:
             else
                 add_raw_token(each);
         }
-        if (is_full()) {
-            made_.truncated = true;
-            made_.ids.resize(limit_);
-            if (tracked_) {
-                made_.tokens.resize(limit_);
-                made_.offsets.resize(limit_);
-            }
-        }
+        cut(made_, limit_);
         if (tracked_) count_in_code_points();
         return std::move(made_);
     }
@@ -143,11 +171,33 @@ private:
     std::string_view text_;
     bool tracked_;
     bool needs_sources_;
-    std::size_t limit_{std::numeric_limits<std::size_t>::max()};
+    std::size_t limit_{no_limit};
     encoding made_;
     std::vector<added_tokens::stretch> stretches_;
     workspace work_;
     token_list tokens_;
+};
+
+// Where a decoding ends: joins what comes out of it.
+class joined_text final : public token_sink {
+public:
+    explicit joined_text(std::string_view separator)
+        : separator_{separator}
+    {}
+    void push(std::string_view part, bool ends) override
+    {
+        if (!is_inside_ && !std::exchange(is_first_, false)) out_->append(separator_);
+        out_->append(part);
+        is_inside_ = !ends;
+    }
+    void finish() override {}
+    void write_to(std::string& out) noexcept { out_ = &out; }
+
+private:
+    std::string_view separator_;
+    std::string* out_{nullptr};
+    bool is_first_{true};
+    bool is_inside_{false};
 };
 
 }  // namespace
@@ -175,6 +225,63 @@ private:
     tokenizer_parts parts_;
 };
 
+class stream_decoder::run {
+public:
+    run(std::shared_ptr<const tokenizer::impl> of, bool skip_special)
+        : of_{std::move(of)}
+        , skip_special_{skip_special}
+        , out_{of_->parts().back ? "" : " "}
+    {
+        if (of_->parts().back) steps_ = of_->parts().back->start(out_);
+    }
+
+    void push(token_id id, std::string& text)
+    {
+        if (id < 0 || static_cast<std::size_t>(id) >= of_->end_id())
+            throw error{
+                text_errc::bad_id,
+                "token id " + std::to_string(id) + " lies outside the vocabulary of " +
+                    std::to_string(of_->end_id())};
+        // An id that no token has stands for nothing: some vocabularies have such gaps.
+        const std::optional<std::string_view> token = of_->token_of(id);
+        if (!token || (skip_special_ && of_->parts().added.is_special(*token))) return;
+        out_.write_to(text);
+        first().push(*token, true);
+    }
+
+    void finish(std::string& text)
+    {
+        out_.write_to(text);
+        first().finish();
+    }
+
+private:
+    token_sink& first() noexcept { return steps_ ? *steps_ : out_; }
+
+    std::shared_ptr<const tokenizer::impl> of_;
+    bool skip_special_;
+    joined_text out_;
+    std::unique_ptr<token_sink> steps_;
+};
+
+stream_decoder::stream_decoder(const tokenizer& of, bool skip_special)
+    : run_{std::make_unique<run>(of.self_, skip_special)}
+{}
+
+stream_decoder::stream_decoder(stream_decoder&& other) noexcept = default;
+stream_decoder& stream_decoder::operator=(stream_decoder&& other) noexcept = default;
+stream_decoder::~stream_decoder() = default;
+
+void stream_decoder::push(token_id id, std::string& text)
+{
+    run_->push(id, text);
+}
+
+void stream_decoder::finish(std::string& text)
+{
+    run_->finish(text);
+}
+
 tokenizer::tokenizer(std::shared_ptr<const impl> self)
     : self_{std::move(self)}
 {}
@@ -197,33 +304,42 @@ tokenizer tokenizer_maker::make(tokenizer_parts parts)
 encoding tokenizer::encode(std::string_view text, const encode_options& options) const
 {
     check_text(text);
-    encoding made = encoding_run{self_->parts(), text, options}.run();
-    self_->parts().completion.apply(made, options);
+    const post_processor& completion = self_->parts().completion;
+    encoding made =
+        encoding_run{self_->parts(), text, options}.run(limit_of(options, completion.n_added()));
+    completion.apply(made, options);
+    return made;
+}
+
+encoding tokenizer::encode_pair(
+    std::string_view first, std::string_view second, const encode_options& options) const
+{
+    check_text(first);
+    check_text(second);
+    const post_processor& completion = self_->parts().completion;
+    encoding left = encoding_run{self_->parts(), first, options}.run(no_limit);
+    encoding right = encoding_run{self_->parts(), second, options}.run(no_limit);
+    cut_pair(left, right, limit_of(options, completion.n_added_to_pair()));
+    return completion.join(std::move(left), std::move(right), options);
+}
+
+std::vector<encoding>
+tokenizer::encode_batch(std::span<const std::string> texts, const encode_options& options) const
+{
+    std::vector<encoding> made;
+    made.reserve(texts.size());
+    for (const std::string& text : texts)
+        made.push_back(encode(text, options));
     return made;
 }
 
 std::string tokenizer::decode(std::span<const token_id> ids, bool skip_special) const
 {
-    std::vector<std::string> tokens;
-    for (const token_id id : ids) {
-        if (id < 0 || static_cast<std::size_t>(id) >= self_->end_id())
-            throw error{
-                text_errc::bad_id,
-                "token id " + std::to_string(id) + " lies outside the vocabulary of " +
-                    std::to_string(self_->end_id())};
-        // An id that no token has stands for nothing: some vocabularies have such gaps.
-        const std::optional<std::string_view> token = self_->token_of(id);
-        if (token && !(skip_special && self_->parts().added.is_special(*token)))
-            tokens.emplace_back(*token);
-    }
-    const char* separator = " ";
-    if (self_->parts().back) {
-        self_->parts().back->apply(tokens);
-        separator = "";
-    }
+    stream_decoder::run decoding{self_, skip_special};
     std::string text;
-    for (std::size_t i = 0; i < tokens.size(); ++i)
-        text.append(i > 0 ? separator : "").append(tokens[i]);
+    for (const token_id id : ids)
+        decoding.push(id, text);
+    decoding.finish(text);
     return text;
 }
 

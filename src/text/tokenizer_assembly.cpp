@@ -32,7 +32,7 @@ void set_added(tokenizer_parts& parts, const tokenizer_config& config, const std
 
 post_processor::part text_part()
 {
-    return {true, 0, {}};
+    return {post_processor::part_kind::first_text, 0, {}, 0};
 }
 
 post_processor::part token_part(
@@ -48,7 +48,7 @@ post_processor::part token_part(
     if (!id) id = parts.vocab->id_of(token->content);
     if (!id)
         fail_file(name, "lacks the token " + support::in_quotes(token->content) + ", its " + key);
-    return {false, *id, token->content};
+    return {post_processor::part_kind::special, *id, token->content, 0};
 }
 
 post_processor::part
@@ -63,7 +63,7 @@ token_part(const tokenizer_parts& parts, std::int64_t id, const std::string& nam
         fail_file(
             name,
             "adds the token " + std::to_string(id) + " to every text, which it does not have");
-    return {false, static_cast<token_id>(id), std::string{*token}};
+    return {post_processor::part_kind::special, static_cast<token_id>(id), std::string{*token}, 0};
 }
 
 std::unique_ptr<const decoder> make_piece_decoder(std::size_t n_spaces)

@@ -1,5 +1,7 @@
 #include "text/utf8.hpp"
 
+#include <algorithm>
+
 #include <simdjson.h>
 
 namespace modelpool::text {
@@ -93,6 +95,19 @@ std::string to_valid_utf8(std::string_view bytes)
         at += found.n_bytes;
     }
     return text;
+}
+
+std::size_t unfinished_utf8_bytes(std::string_view bytes) noexcept
+{
+    for (std::size_t n = 1; n <= std::min<std::size_t>(3, bytes.size()); ++n) {
+        const std::size_t begin = bytes.size() - n;
+        if (is_utf8_tail(bytes[begin])) continue;
+        const auto lead = static_cast<unsigned char>(bytes[begin]);
+        const prefix found = well_formed_prefix(bytes, begin);
+        const bool is_begun = lead >= 0xC2 && lead <= 0xF4 && !found.whole && found.n_bytes == n;
+        return is_begun ? n : 0;
+    }
+    return 0;
 }
 
 }  // namespace modelpool::text

@@ -64,4 +64,7 @@ std::size_t find_bad_utf8(std::string_view text) noexcept;
 /// standard recommends (section 3.9, "substitution of maximal subparts").
 std::string to_valid_utf8(std::string_view bytes);
 
+/// How many bytes at the end a character begins with whose other bytes may come yet; 0 to 3.
+std::size_t unfinished_utf8_bytes(std::string_view bytes) noexcept;
+
 }  // namespace modelpool::text

@@ -7,9 +7,13 @@
 
 #include <modelpool/error.hpp>
 
+#include <algorithm>
 #include <limits>
+#include <memory>
 #include <new>
 #include <stdexcept>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "support/printable.hpp"
@@ -65,21 +69,12 @@ void check_utf8(std::string_view text, const std::string& name)
 class word_end_decoder final : public decoder {
 public:
     explicit word_end_decoder(std::string_view mark)
-        : spaces_{regex::from_literal(mark), " "}
+        : mark_{mark}
     {}
 
-    void apply(std::vector<std::string>& tokens) const override
+    std::unique_ptr<token_sink> start(token_sink& next) const override
     {
-        letters_.apply(tokens);
-        spaces_.apply(tokens);
-        for (std::string& each : tokens) {
-            std::string_view kept = each;
-            while (!kept.empty() && is_stripped(utf8_before(kept, kept.size())))
-                kept.remove_suffix(utf8_before(kept, kept.size()).n_bytes);
-            while (!kept.empty() && is_stripped(utf8_at(kept, 0)))
-                kept.remove_prefix(utf8_at(kept, 0).n_bytes);
-            each = std::string{kept};
-        }
+        return std::make_unique<run>(*this, next);
     }
 
 private:
@@ -88,8 +83,84 @@ private:
         return is_white_space(c.code_point) || (c.code_point >= 0x1C && c.code_point <= 0x1F);
     }
 
+    // What comes after the letters have become text: all of it is one token.
+    class ends final : public token_sink {
+    public:
+        ends(const std::string& mark, token_sink& next)
+            : mark_{mark}
+            , next_{next}
+        {}
+
+        void push(std::string_view text, bool) override
+        {
+            held_ += text;
+            std::size_t done = 0;
+            for (std::size_t at = held_.find(mark_); at != std::string::npos;
+                 at = held_.find(mark_, done)) {
+                give(std::string_view{held_}.substr(done, at - done));
+                give(" ");
+                done = at + mark_.size();
+            }
+            const std::size_t kept = std::max(done, held_.size() - begun_bytes());
+            give(std::string_view{held_}.substr(done, kept - done));
+            held_.erase(0, kept);
+        }
+        void finish() override
+        {
+            give(held_);
+            next_.push({}, true);
+            next_.finish();
+        }
+
+    private:
+        // How many bytes at the end a mark may begin with.
+        std::size_t begun_bytes() const
+        {
+            std::size_t n = std::min(mark_.size() - 1, held_.size());
+            while (!std::string_view{held_}.ends_with(std::string_view{mark_}.substr(0, n)))
+                --n;
+            return n;
+        }
+
+        void give(std::string_view text)
+        {
+            while (!is_begun_ && !text.empty() && is_stripped(utf8_at(text, 0)))
+                text.remove_prefix(utf8_at(text, 0).n_bytes);
+            std::string_view kept = text;
+            while (!kept.empty() && is_stripped(utf8_before(kept, kept.size())))
+                kept.remove_suffix(utf8_before(kept, kept.size()).n_bytes);
+            if (!kept.empty()) {
+                next_.push(blanks_, false);
+                next_.push(kept, false);
+                blanks_.clear();
+                is_begun_ = true;
+            }
+            blanks_ += text.substr(kept.size());
+        }
+
+        const std::string& mark_;
+        token_sink& next_;
+        std::string held_;    // that a mark may begin with
+        std::string blanks_;  // that may end the text
+        bool is_begun_{false};
+    };
+
+    class run final : public token_sink {
+    public:
+        run(const word_end_decoder& owner, token_sink& next)
+            : ends_{owner.mark_, next}
+            , letters_{owner.letters_.start(ends_)}
+        {}
+        void push(std::string_view text, bool is_whole) override { letters_->push(text, is_whole); }
+        void finish() override { letters_->finish(); }
+
+    private:
+        ends ends_;
+        std::unique_ptr<token_sink> letters_;
+    };
+
     byte_level_decoder letters_;
-    replace_decoder spaces_;
+    std::string mark_;
 };
 
 vocabulary read_vocab_json(const bpe_files& files)
@@ -224,10 +295,10 @@ parse_vocab_txt(std::string_view text, tokenizer_config config, const std::strin
         std::make_unique<wordpiece>(std::move(words), wordpiece::options{}.unknown(*unknown_id));
     parts.back = std::make_unique<wordpiece_decoder>("##", true);
     set_added(parts, config, name);
-    parts.completion.set_template(
-        {token_part(parts, config, "cls_token", name),
-         text_part(),
-         token_part(parts, config, "sep_token", name)});
+    parts.completion.set_ends(
+        token_part(parts, config, "cls_token", name),
+        token_part(parts, config, "sep_token", name),
+        false);
     return parts;
 }
 
@@ -279,16 +350,22 @@ tokenizer_parts parse_bpe_files(const bpe_files& files, tokenizer_config config)
     }
     set_added(parts, config, name);
 
+    if (is_roberta && config.flag("trim_offsets", true))
+        parts.completion.add_trimming(add_prefix_space);
+    if (is_clip || is_roberta) {
+        parts.completion.set_ends(
+            token_part(parts, config, is_roberta ? "cls_token" : "bos_token", name),
+            token_part(parts, config, is_roberta ? "sep_token" : "eos_token", name),
+            true);
+        return parts;
+    }
     std::vector<post_processor::part> completed;
     const auto add = [&](bool wanted, const char* key) {
         if (wanted) completed.push_back(token_part(parts, config, key, name));
     };
-    if (is_roberta && config.flag("trim_offsets", true))
-        parts.completion.add_trimming(add_prefix_space);
-    const bool has_ends = is_clip || is_roberta;
-    add(has_ends || config.flag("add_bos_token", false), is_roberta ? "cls_token" : "bos_token");
+    add(config.flag("add_bos_token", false), "bos_token");
     completed.push_back(text_part());
-    add(has_ends || config.flag("add_eos_token", false), is_roberta ? "sep_token" : "eos_token");
+    add(config.flag("add_eos_token", false), "eos_token");
     if (completed.size() > 1) parts.completion.set_template(std::move(completed));
     return parts;
 }

@@ -2,7 +2,9 @@
 """Makes the tokenizer cases of tests/data/tokenizers: small tokenizers of every kind, trained here on a few
 sentences, and what the `tokenizers` package makes of hard texts with them.
 
-    make_tokenizer_cases.py [--seed N] [--texts N] OUTPUT_DIR
+    make_tokenizer_cases.py [--seed N] [--texts N] [--keep] OUTPUT_DIR
+
+Training does not give the same tokenizer twice; --keep takes those that are in OUTPUT_DIR.
 
 Needs the Python package tokenizers (0.23).
 """
@@ -226,20 +228,46 @@ def row(tokenizer, text):
     }
 
 
+def pair_row(tokenizer, first, second, limit):
+    """A pair of texts, whole or cut to a number of tokens."""
+    tokenizer.no_truncation()
+    if limit:
+        tokenizer.enable_truncation(limit)
+    encoded = tokenizer.encode(first, second)
+    return {
+        "first": first, "second": second, "limit": limit, "ids": encoded.ids, "types": encoded.type_ids,
+        "special": encoded.special_tokens_mask, "tokens": encoded.tokens, "offsets": [list(o) for o in encoded.offsets],
+    }
+
+
+def pair_rows(tokenizer, rng):
+    texts = hard_texts(rng, 6)
+    n_added = tokenizer.num_special_tokens_to_add(True)
+    limits = [0, 0, 0] + [n_added + n for n in range(1, 24)]
+    rows = [pair_row(tokenizer, rng.choice(texts), rng.choice(texts), limit) for limit in limits]
+    tokenizer.no_truncation()
+    return rows
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--texts", type=int, default=12, help="random texts beside the fixed ones")
+    parser.add_argument("--keep", action="store_true", help="use the tokenizers in OUTPUT_DIR")
     parser.add_argument("output", type=pathlib.Path)
     options = parser.parse_args()
     for name, tokenizer in cases():
         rng = random.Random(f"{options.seed} {name}")
         folder = options.output / name
         folder.mkdir(parents=True, exist_ok=True)
-        state = json.loads(tokenizer.to_str())
-        (folder / "tokenizer.json").write_text(json.dumps(state, ensure_ascii=False, separators=(",", ":")))
+        if options.keep:
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        else:
+            state = json.loads(tokenizer.to_str())
+            (folder / "tokenizer.json").write_text(json.dumps(state, ensure_ascii=False, separators=(",", ":")))
         rows = [row(tokenizer, text) for text in hard_texts(rng, options.texts)]
         (folder / "cases.json").write_text(json.dumps(rows, separators=(",", ":")))
+        (folder / "pairs.json").write_text(json.dumps(pair_rows(tokenizer, rng), separators=(",", ":")))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,11 @@ struct encoding {
     /// Where each token lies in the text, as [begin, end) in code points; [0, 0) for special
     /// tokens. Empty unless asked for.
     std::vector<std::pair<std::uint32_t, std::uint32_t>> offsets;
+    /// Which text of a pair each token belongs to, as the tokenizer's template numbers them. Empty
+    /// unless asked for.
+    std::vector<std::uint32_t> type_ids;
+    /// 1 for the special tokens that the template adds. Empty unless asked for.
+    std::vector<std::uint8_t> special_mask;
     bool truncated{false};
 };
 
@@ -44,6 +49,14 @@ public:
     }
     bool with_offsets() const noexcept { return with_offsets_; }
 
+    /// Whether `encoding::type_ids` and `encoding::special_mask` are filled.
+    encode_options& with_types(bool value)
+    {
+        with_types_ = value;
+        return *this;
+    }
+    bool with_types() const noexcept { return with_types_; }
+
     /// The most tokens wanted, special ones included; what lies beyond is cut from the right. 0: no
     /// limit. Special tokens are never cut: where the limit is below their number, they are all
     /// that is left. The truncation and padding written in a tokenizer.json are never applied.
@@ -58,6 +71,7 @@ private:
     std::size_t max_tokens_{0};
     bool add_special_tokens_{true};
     bool with_offsets_{false};
+    bool with_types_{false};
 };
 
 /// Text to tokens and back, exactly as the checkpoint's reference tokenizer does. Immutable after
@@ -84,6 +98,19 @@ public:
     encoding encode(std::string_view text, const encode_options& options) const;
     encoding encode(std::string_view text) const { return encode(text, encode_options{}); }
 
+    /// The tokens of two texts that belong together (a question and an answer, say) as one
+    /// sequence; offsets count in each text from its own begin. Where there are too many, the
+    /// longer text is cut first, down to the length of the other, then both.
+    /// Errors: as above; text_errc::unsupported where the tokenizer has a template for one text
+    /// alone.
+    encoding encode_pair(
+        std::string_view first, std::string_view second, const encode_options& options) const;
+
+    /// The tokens of several texts, in their order. Errors: those of `encode` for the first text
+    /// that has any.
+    std::vector<encoding>
+    encode_batch(std::span<const std::string> texts, const encode_options& options) const;
+
     /// The text of `ids`; special tokens are left out when `skip_special` says so. An id below
     /// vocab_size() that no token has stands for nothing.
     /// Errors: text_errc::bad_id, for one outside [0, vocab_size()).
@@ -98,9 +125,34 @@ public:
 
 private:
     friend class tokenizer_maker;
+    friend class stream_decoder;
     class impl;
     explicit tokenizer(std::shared_ptr<const impl> self);
     std::shared_ptr<const impl> self_;
+};
+
+/// Decodes tokens as they come. The texts given, each of whole UTF-8 characters, put together are
+/// exactly what `tokenizer::decode` gives for all the tokens: what a later token may still change
+/// is held back (bytes of a character, a space that ends the text, a run of byte tokens).
+/// Not thread-safe: one object serves one sequence. Once a call has thrown, it can only be
+/// destroyed.
+class stream_decoder {
+public:
+    stream_decoder(const tokenizer& of, bool skip_special);
+    stream_decoder(stream_decoder&& other) noexcept;
+    stream_decoder& operator=(stream_decoder&& other) noexcept;
+    ~stream_decoder();
+
+    /// The sequence goes on with a token: appends to `text` what is certain.
+    /// Errors: as `tokenizer::decode`.
+    void push(token_id id, std::string& text);
+    /// The sequence ends here: appends what was held back. Called once, last.
+    void finish(std::string& text);
+
+private:
+    friend class tokenizer;
+    class run;
+    std::unique_ptr<run> run_;
 };
 
 }  // namespace modelpool::text
