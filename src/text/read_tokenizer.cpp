@@ -88,7 +88,9 @@ tokenizer_parts blocking_read_tokenizer(const fs::path& path)
         return parse_tiktoken(bytes, tokenizer_config::blocking_read(folder), shown(file));
     if (file.extension() == ".model")
         return parse_sentencepiece(bytes, tokenizer_config::blocking_read(folder), shown(file));
-    return parse_tokenizer_json(bytes, shown(file));
+    if (file == path) return parse_tokenizer_json(bytes, nullptr, shown(file));
+    const tokenizer_config config = tokenizer_config::blocking_read(folder);
+    return parse_tokenizer_json(bytes, &config, shown(file));
 }
 
 }  // namespace modelpool::text

@@ -288,7 +288,7 @@ tokenizer::tokenizer(std::shared_ptr<const impl> self)
 
 tokenizer tokenizer::from_json(std::string_view json, const std::string& name)
 {
-    return tokenizer_maker::make(parse_tokenizer_json(json, name));
+    return tokenizer_maker::make(parse_tokenizer_json(json, nullptr, name));
 }
 
 tokenizer tokenizer::blocking_load(const std::filesystem::path& path)

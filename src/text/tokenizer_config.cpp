@@ -8,6 +8,7 @@
 #include <limits>
 #include <new>
 #include <system_error>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "support/json.hpp"
@@ -249,6 +250,37 @@ std::vector<added_token> tokenizer_config::tokens_for(const model& vocab) const
     for (const added_token& token : unnamed_)
         add(token);
     return tokens;
+}
+
+void tokenizer_config::complete(std::vector<added_token>& tokens, const model& vocab) const
+{
+    std::unordered_map<std::string, std::size_t> places;
+    auto next_id = static_cast<std::int64_t>(vocab.size());
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+        places.emplace(tokens[i].content, i);
+        next_id = std::max(next_id, std::int64_t{tokens[i].id} + 1);
+    }
+    const auto add = [&](const added_token& token) {
+        if (token.content.empty()) return;
+        const auto [place, is_new] = places.emplace(token.content, tokens.size());
+        if (!is_new) {
+            tokens[place->second].special = tokens[place->second].special || token.special;
+            return;
+        }
+        const std::optional<token_id> known = vocab.id_of(token.content);
+        if (!known && next_id >= std::numeric_limits<token_id>::max())
+            throw error{
+                text_errc::bad_file,
+                "the token " + support::in_quotes(token.content) + " would have an id above 2^31"};
+        tokens.push_back(token);
+        tokens.back().id = known ? *known : static_cast<token_id>(next_id++);
+    };
+    for (const auto& [id, token] : with_id_)
+        add(token);
+    for (const std::string_view key : token_keys)
+        if (const added_token* const token = named(key)) add(*token);
+    for (const added_token& token : unnamed_)
+        add(token);
 }
 
 }  // namespace modelpool::text

@@ -45,6 +45,10 @@ public:
     /// All tokens to look for in text, with their ids: those that the vocabulary has keep theirs,
     /// those that come with an id have that, and the others are counted on from the end of both.
     std::vector<added_token> tokens_for(const model& vocab) const;
+    /// Adds to `tokens`, those of a tokenizer.json, what the reference looks for besides when it
+    /// finds these files beside it: named and listed tokens that `tokens` lacks. Those it has
+    /// become special. Errors: text_errc::bad_file.
+    void complete(std::vector<added_token>& tokens, const model& vocab) const;
 
 private:
     std::string class_;

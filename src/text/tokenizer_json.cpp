@@ -1,9 +1,12 @@
 #include <limits>
 #include <stdexcept>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "support/printable.hpp"
 #include "text/component_json.hpp"
+#include "text/tokenizer_config.hpp"
 #include "text/tokenizer_parts.hpp"
 
 namespace modelpool::text {
@@ -50,7 +53,8 @@ void check_version(const json_value& root)
 
 }  // namespace
 
-tokenizer_parts parse_tokenizer_json(std::string_view json, const std::string& name)
+tokenizer_parts
+parse_tokenizer_json(std::string_view json, const tokenizer_config* beside, const std::string& name)
 {
     simdjson::dom::parser parser;
     simdjson::dom::element document;
@@ -72,14 +76,15 @@ tokenizer_parts parse_tokenizer_json(std::string_view json, const std::string& n
         parts.completion = make_post_processor(*from);
     if (const std::optional<json_value> from = root.find("decoder"))
         parts.back = make_decoder(*from);
-    if (const std::optional<json_value> from = root.find("added_tokens")) {
-        try {
-            parts.added =
-                added_tokens{read_added_tokens(*from, *parts.vocab), parts.normal_form.get()};
-        } catch (const std::invalid_argument& reason) {
-            from->refuse(
-                std::string{"cannot be used: "} + reason.what() + ", which is not supported");
-        }
+    std::vector<added_token> tokens;
+    const std::optional<json_value> added = root.find("added_tokens");
+    if (added) tokens = read_added_tokens(*added, *parts.vocab);
+    if (beside != nullptr) beside->complete(tokens, *parts.vocab);
+    try {
+        parts.added = added_tokens{std::move(tokens), parts.normal_form.get()};
+    } catch (const std::invalid_argument& reason) {
+        added.value_or(root).refuse(
+            std::string{"cannot be used: "} + reason.what() + ", which is not supported");
     }
     return parts;
 }

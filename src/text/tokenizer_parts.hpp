@@ -30,8 +30,11 @@ public:
     static tokenizer make(tokenizer_parts parts);
 };
 
-/// Reads a tokenizer.json; `name` goes into messages. Errors: text_errc::bad_file,
-/// text_errc::unsupported.
-tokenizer_parts parse_tokenizer_json(std::string_view json, const std::string& name);
+class tokenizer_config;
+
+/// Reads a tokenizer.json, with what the files beside it say about its special tokens, if any;
+/// `name` goes into messages. Errors: text_errc::bad_file, text_errc::unsupported.
+tokenizer_parts parse_tokenizer_json(
+    std::string_view json, const tokenizer_config* beside, const std::string& name);
 
 }  // namespace modelpool::text

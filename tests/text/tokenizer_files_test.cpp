@@ -3,6 +3,8 @@
 
 #include <catch2/catch.hpp>
 
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,6 +17,7 @@ namespace {
 using modelpool::text_errc;
 using modelpool::testing::failure;
 using modelpool::text::encode_options;
+using modelpool::text::token_id;
 using modelpool::text::tokenizer;
 
 // A small WordPiece tokenizer.json, with one of its parts replaced.
@@ -255,6 +258,29 @@ TEST_CASE("tokenizer: a folder without a tokenizer.json names the file", "[text]
     folder.write("tokenizer.json", tokenizer_file{}.json());
     CHECK(tokenizer::blocking_load(folder.path()).vocab_size() == 5);
     CHECK(tokenizer::blocking_load(folder / "tokenizer.json").vocab_size() == 5);
+}
+
+TEST_CASE(
+    "tokenizer: special tokens that only tokenizer_config.json names are looked for", "[text]")
+{
+    const modelpool::testing::temp_dir dir;
+    const auto write = [&dir](const char* name, const std::string& text) {
+        std::ofstream{dir.path() / name, std::ios::binary} << text;
+    };
+    write("tokenizer.json", tokenizer_file{}.json());
+    const auto ids = [](const std::filesystem::path& path, const char* text) {
+        return tokenizer::blocking_load(path).encode(text).ids;
+    };
+    CHECK(ids(dir.path(), "ab") == std::vector<token_id>{1, 3});
+    write(
+        "tokenizer_config.json",
+        R"({"pad_token":"b","eos_token":{"content":"<e>","rstrip":true},"unk_token":null,)"
+        R"("additional_special_tokens":["<x>"]})");
+    CHECK(ids(dir.path(), "ab<x><e> a") == std::vector<token_id>{1, 2, 6, 5, 1});
+    CHECK(tokenizer::blocking_load(dir.path()).decode(std::vector<token_id>{1, 2}, true) == "a");
+    CHECK(ids(dir.path() / "tokenizer.json", "ab") == std::vector<token_id>{1, 3});
+    write("tokenizer_config.json", "{");
+    CHECK_THROWS_AS(tokenizer::blocking_load(dir.path()), modelpool::error);
 }
 
 TEST_CASE("tokenizer: added tokens are counted on from the model's vocabulary", "[text]")

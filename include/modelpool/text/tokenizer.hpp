@@ -80,9 +80,10 @@ class tokenizer {
 public:
     /// Reads the tokenizer of a checkpoint: `path` is a folder that holds tokenizer.json, or else a
     /// SentencePiece model (tokenizer.model, spiece.model), tiktoken's ranks (tiktoken.model),
-    /// vocab.json with merges.txt, or vocab.txt; or one of these files. Except for tokenizer.json,
-    /// tokenizer_config.json beside the file says how text is treated, by the class of the
-    /// reference implementation. Blocks on the files.
+    /// vocab.json with merges.txt, or vocab.txt; or one of these files. tokenizer_config.json
+    /// beside the file says how text is treated, by the class of the reference implementation; of a
+    /// tokenizer.json it only names special tokens that this lacks, and only in a folder. Blocks on
+    /// the files.
     /// Errors: text_errc::bad_file (missing, malformed, a field missing or out of range),
     /// text_errc::unsupported (a component or a class by its name).
     static tokenizer blocking_load(const std::filesystem::path& path);
