@@ -1,3 +1,9 @@
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
 #include <limits>
 #include <stdexcept>
 
@@ -126,6 +132,39 @@ std::unique_ptr<const model> make_bpe(const json_value& from)
     return std::make_unique<bpe>(std::move(words), std::move(merges), std::move(chosen));
 }
 
+// A score as the reference reads it (serde_json): all its digits as one number, rounded, and then
+// the power of ten. Of several ways to cut a text that cost the same, the last bit decides.
+double score_as_read(double exact)
+{
+    std::array<char, 32> text{};
+    const std::to_chars_result written =
+        std::to_chars(text.begin(), text.end(), std::abs(exact), std::chars_format::scientific);
+    const char* const exponent_at = std::find(text.begin(), written.ptr, 'e');
+    std::uint64_t digits = 0;
+    int exponent = 0;
+    bool is_fraction = false;
+    for (const char* at = text.begin(); at != exponent_at; ++at) {
+        if (*at == '.') {
+            is_fraction = true;
+            continue;
+        }
+        digits = digits * 10 + static_cast<std::uint64_t>(*at - '0');
+        exponent -= is_fraction ? 1 : 0;
+    }
+    const bool has_plus = exponent_at + 1 < written.ptr && exponent_at[1] == '+';
+    int power = 0;
+    std::from_chars(exponent_at + (has_plus ? 2 : 1), written.ptr, power);
+    exponent += power;
+    // Powers of ten beyond this are not exact: far from any score.
+    constexpr int max_exponent = 22;
+    if (std::abs(exponent) > max_exponent) return exact;
+    double scale = 1;
+    for (int i = 0; i < std::abs(exponent); ++i)
+        scale *= 10;
+    const auto number = static_cast<double>(digits);
+    return std::copysign(exponent < 0 ? number / scale : number * scale, exact);
+}
+
 std::unique_ptr<const model> make_unigram(const json_value& from)
 {
     const json_value list = from.need("vocab");
@@ -138,7 +177,7 @@ std::unique_ptr<const model> make_unigram(const json_value& from)
             pair.at(0).get(token) != simdjson::SUCCESS ||
             pair.at(1).get(score) != simdjson::SUCCESS)
             list.item(each, entries.size()).fail("must be a token and its score");
-        entries.push_back({std::string{token}, score});
+        entries.push_back({std::string{token}, score_as_read(score)});
     }
     std::optional<token_id> unknown;
     if (const std::optional<json_value> given = from.find("unk_id")) {

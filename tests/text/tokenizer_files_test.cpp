@@ -260,6 +260,17 @@ TEST_CASE("tokenizer: a folder without a tokenizer.json names the file", "[text]
     CHECK(tokenizer::blocking_load(folder / "tokenizer.json").vocab_size() == 5);
 }
 
+TEST_CASE("tokenizer: scores are rounded as the reference rounds them", "[text]")
+{
+    // The reference reads the second score a last bit too high, which decides between equal ways.
+    const tokenizer subject = tokenizer::from_json(
+        R"({"added_tokens":[],"model":{"type":"Unigram","unk_id":0,"vocab":[["?",-20.0],)"
+        R"(["a",-8.45334243774414],["aaaaaaaaaaaaaaa",-9.393528938293457],["b",-4.749083518981934]]}})",
+        "t.json");
+    const std::vector<token_id> expected{3, 2, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2};
+    CHECK(subject.encode("b" + std::string(129, 'a')).ids == expected);
+}
+
 TEST_CASE(
     "tokenizer: special tokens that only tokenizer_config.json names are looked for", "[text]")
 {
