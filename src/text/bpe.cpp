@@ -17,7 +17,8 @@ namespace {
 constexpr char32_t n_letters = 0x250;
 // Up to here looking at every pair for each merge costs less than a heap.
 constexpr std::size_t max_short = 48;
-constexpr std::uint64_t no_pair = 0xFFFFFFFFFFFFFFFF;
+// What stands for a space where texts are not cut into words before.
+constexpr std::string_view mark = "\xE2\x96\x81";
 
 std::uint64_t pair_of(token_id left, token_id right)
 {
@@ -174,9 +175,26 @@ bpe::bpe(vocabulary words, merge_table merges, options chosen)
     , options_{std::move(chosen)}
     , id_of_letter_(n_letters, -1)
     , whole_states_{std::make_unique<std::atomic<std::uint8_t>[]>(words_.size())}
+    , cuts_at_marks_{false}
 {
     for (char32_t letter = 0; letter < n_letters; ++letter)
         id_of_letter_[letter] = words_.id_of(to_utf8(letter)).value_or(-1);
+    cuts_at_marks_ = keeps_words_apart();
+}
+
+// Whether no merge joins a mark to a character before it that is no mark: then what lies between
+// such places does not change what becomes of the rest.
+bool bpe::keeps_words_apart() const
+{
+    // Without an unknown token what has no token is left out, and later offsets count without it.
+    if (!options_.unknown() || options_.ignore_merges() || !options_.continuing_prefix().empty() ||
+        !options_.word_suffix().empty() || !words_.id_of(mark))
+        return false;
+    return merges_.all_of([this](token_id left, token_id right) {
+        const std::string_view before = words_.token_of(left).value_or(std::string_view{});
+        const std::string_view after = words_.token_of(right).value_or(std::string_view{});
+        return !after.starts_with(mark) || before.ends_with(mark);
+    });
 }
 
 std::uint32_t bpe::rank_of(const std::vector<symbol>& symbols, std::size_t at) const
@@ -248,6 +266,18 @@ void bpe::merge_all(std::string_view text, std::vector<symbol>& symbols) const
 }
 
 void bpe::tokenize(std::string_view text, std::size_t base, token_list& out) const
+{
+    std::size_t begin = 0;
+    std::size_t at = cuts_at_marks_ ? text.find(mark) : std::string_view::npos;
+    for (; at != std::string_view::npos; at = text.find(mark, at + mark.size())) {
+        if (at == 0 || text.substr(0, at).ends_with(mark)) continue;
+        add_word(text.substr(begin, at - begin), base + begin, out);
+        begin = at;
+    }
+    add_word(text.substr(begin), base + begin, out);
+}
+
+void bpe::add_word(std::string_view text, std::size_t base, token_list& out) const
 {
     const std::optional<std::size_t> index = words_.index_of(text);
     std::uint8_t state = not_known;

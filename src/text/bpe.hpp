@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -81,8 +82,19 @@ public:
         void set(token_id left, token_id right, merge what);
         /// The merge of a pair; its rank is `no_rank` where there is none.
         merge find(token_id left, token_id right) const noexcept;
+        /// Whether `holds` is true of the two tokens of every merge.
+        template <typename Predicate>
+        bool all_of(const Predicate& holds) const
+        {
+            return std::all_of(slots_.begin(), slots_.end(), [&](const slot& each) {
+                return each.pair == no_pair || holds(
+                                                   static_cast<token_id>(each.pair >> 32U),
+                                                   static_cast<token_id>(each.pair & 0xFFFFFFFF));
+            });
+        }
 
     private:
+        static constexpr std::uint64_t no_pair = 0xFFFFFFFFFFFFFFFF;
         struct slot {
             std::uint64_t pair;
             merge what;
@@ -116,6 +128,8 @@ private:
     };
     class symbol_reader;
 
+    bool keeps_words_apart() const;
+    void add_word(std::string_view text, std::size_t base, token_list& out) const;
     void merge_short(std::vector<symbol>& symbols) const;
     void merge_long(std::vector<symbol>& symbols) const;
     void merge_all(std::string_view text, std::vector<symbol>& symbols) const;
@@ -130,6 +144,7 @@ private:
     // thread may write what any other would.
     enum whole_state : std::uint8_t { not_known, is_whole, is_parts };
     std::unique_ptr<std::atomic<std::uint8_t>[]> whole_states_;
+    bool cuts_at_marks_;  // whether the words of a text can be looked at one by one
 };
 
 }  // namespace modelpool::text

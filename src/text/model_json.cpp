@@ -19,6 +19,7 @@ namespace modelpool::text {
 vocabulary read_vocabulary(const json_value& from)
 {
     vocabulary::builder made;
+    made.reserve(from.object().size());
     for (const simdjson::dom::key_value_pair pair : from.object()) {
         std::uint64_t id = 0;
         if (pair.value.get(id) != simdjson::SUCCESS ||

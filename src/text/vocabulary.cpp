@@ -73,9 +73,8 @@ std::optional<std::string_view> vocabulary::token_of(token_id id) const noexcept
     return token_at(found->second);
 }
 
-void vocabulary::grow_table()
+void vocabulary::grow_table(std::size_t n_slots)
 {
-    const std::size_t n_slots = std::max<std::size_t>(16, table_.size() * 2);
     std::vector<slot> old(n_slots, slot{0, 0});
     old.swap(table_);
     for (const slot& moved : old) {
@@ -109,7 +108,8 @@ void vocabulary::builder::set(std::string_view token, token_id id)
     MODELPOOL_ASSERT(id >= 0);
     MODELPOOL_ASSERT(
         made_.pool_.size() + token.size() <= std::numeric_limits<std::uint32_t>::max());
-    if (2 * (made_.entries_.size() + 1) > made_.table_.size()) made_.grow_table();
+    if (2 * (made_.entries_.size() + 1) > made_.table_.size())
+        made_.grow_table(std::max<std::size_t>(16, made_.table_.size() * 2));
     const std::uint32_t hash = hash_of(token);
     slot& place = made_.table_[made_.find_slot(token, hash)];
     if (place.index_plus_1 != 0) {
@@ -122,6 +122,15 @@ void vocabulary::builder::set(std::string_view token, token_id id)
          id});
     made_.pool_.append(token);
     place = {hash, static_cast<std::uint32_t>(made_.entries_.size())};
+}
+
+void vocabulary::builder::reserve(std::size_t n_tokens)
+{
+    made_.entries_.reserve(n_tokens);
+    std::size_t n_slots = 16;
+    while (n_slots < 2 * n_tokens)
+        n_slots *= 2;
+    if (n_slots > made_.table_.size()) made_.grow_table(n_slots);
 }
 
 vocabulary vocabulary::builder::finish()

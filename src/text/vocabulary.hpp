@@ -50,7 +50,7 @@ private:
 
     static std::uint32_t hash_of(std::string_view token) noexcept;
     std::size_t find_slot(std::string_view token, std::uint32_t hash) const noexcept;
-    void grow_table();
+    void grow_table(std::size_t n_slots);
     void index_ids();
 
     std::string pool_;
@@ -67,6 +67,8 @@ public:
     /// Adds a token, or gives one that is there another id. The bytes of all tokens must stay below
     /// 4 GiB.
     void set(std::string_view token, token_id id);
+    /// Makes room for so many tokens in one go.
+    void reserve(std::size_t n_tokens);
     vocabulary finish();
 
 private:
