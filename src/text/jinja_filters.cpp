@@ -266,7 +266,7 @@ std::optional<std::int64_t> truncate_real(double number)
 value to_int(machine&, const value& input, call_arguments& given)
 {
     const parameters bound{"int", given, {"default", "base"}};
-    const value otherwise = bound.find(0) != nullptr ? *bound.find(0) : value::of(std::int64_t{0});
+    value otherwise = bound.find(0) != nullptr ? *bound.find(0) : value::of(std::int64_t{0});
     std::optional<std::int64_t> number;
     if (input.is_undefined()) refuse(input.missing_message());
     if (input.is_integral()) number = input.integer();

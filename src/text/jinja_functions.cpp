@@ -67,7 +67,7 @@ value make_dict(machine& on, call_arguments& given)
 
 value make_namespace(machine& on, call_arguments& given)
 {
-    const value made = on.memory().space();
+    value made = on.memory().space();
     for (auto& [name, to] : items_of(on, given)) {
         if (!name.is(kind::string)) refuse("namespace() takes names");
         if (name.text().starts_with('_'))

@@ -203,9 +203,7 @@ void append_json_string(std::string& out, std::string_view text, bool ensure_asc
                 out += "\\f";
                 break;
             default:
-                if (byte >= 0x20 && (byte != 0x7F || !ensure_ascii)) {
-                    out += byte;
-                } else if (byte == 0x7F) {
+                if (byte >= 0x20) {
                     out += byte;
                 } else {
                     out += "\\u";
@@ -395,7 +393,7 @@ std::string repr(double number)
     if (n_digits <= exponent + 1)
         return made + digits + std::string(static_cast<std::size_t>(exponent + 1 - n_digits), '0') +
                ".0";
-    const auto whole = static_cast<std::size_t>(exponent + 1);
+    const auto whole = static_cast<std::size_t>(exponent) + 1;
     return made + digits.substr(0, whole) + '.' + digits.substr(whole);
 }
 

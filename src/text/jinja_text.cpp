@@ -67,7 +67,7 @@ std::string title_of(std::string_view character)
     const char32_t c = utf8_at(character, 0).code_point;
     const auto simple = static_cast<char32_t>(u_totitle(icu(c)));
     if (simple != c) return to_utf8(simple);
-    const std::string upper = to_upper(character);
+    std::string upper = to_upper(character);
     if (count_utf8(upper) < 2) return upper;
     // Of a character that becomes several, as the sharp s, only the first stays upper case.
     const std::size_t first = utf8_at(upper, 0).n_bytes;

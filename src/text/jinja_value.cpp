@@ -43,8 +43,7 @@ value value::undefined(missing why, string_object* name, kind owner) noexcept
 
 std::string value::missing_message() const
 {
-    const std::string name =
-        held_.pointee == nullptr ? std::string{} : support::printable(text(), 200);
+    std::string name = held_.pointee == nullptr ? std::string{} : support::printable(text(), 200);
     switch (why_) {
     case missing::variable:
         return "'" + name + "' is undefined";

@@ -92,9 +92,17 @@ public:
     pointer(pointer&& other) noexcept
         : to_{std::exchange(other.to_, nullptr)}
     {}
-    pointer& operator=(pointer other) noexcept
+    pointer& operator=(const pointer& other) noexcept
     {
-        std::swap(to_, other.to_);
+        if (this == &other) return *this;
+        pointer copy{other};
+        std::swap(to_, copy.to_);
+        return *this;
+    }
+    pointer& operator=(pointer&& other) noexcept
+    {
+        pointer moved{std::move(other)};
+        std::swap(to_, moved.to_);
         return *this;
     }
     ~pointer()

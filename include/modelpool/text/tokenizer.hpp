@@ -142,6 +142,8 @@ public:
     stream_decoder(const tokenizer& of, bool skip_special);
     stream_decoder(stream_decoder&& other) noexcept;
     stream_decoder& operator=(stream_decoder&& other) noexcept;
+    stream_decoder(const stream_decoder&) = delete;
+    stream_decoder& operator=(const stream_decoder&) = delete;
     ~stream_decoder();
 
     /// The sequence goes on with a token: appends to `text` what is certain.
