@@ -83,8 +83,6 @@ public:
     /// Whether it takes further requests beside those it works on; a busy engine that does not
     /// counts as taken, so that another worker is started. Called under the group's lock.
     virtual bool open() const noexcept { return false; }
-    /// Whether `start` takes memory.
-    virtual bool makes_caches() const noexcept { return false; }
     /// Makes what the first step needs besides weights. Called once on the worker's thread, of a
     /// loaded engine as of a copy, before `warm_up`. `available_bytes`: what the memory budget has
     /// left beyond `bytes()`.

@@ -38,7 +38,6 @@ public:
         , options_{std::move(options)}
     {}
 
-    bool makes_caches() const noexcept override { return true; }
     void start(std::uint64_t available_bytes) override
     {
         available_bytes_ = available_bytes;

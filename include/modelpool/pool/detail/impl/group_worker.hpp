@@ -241,10 +241,6 @@ MODELPOOL_DECL void group::resize(worker& self, std::uint64_t bytes)
 /// Lets the engine make its caches in what memory there is, and counts them.
 MODELPOOL_DECL void group::start_engine(worker& self)
 {
-    if (!self.model->makes_caches()) {
-        self.model->start(0);
-        return;
-    }
     const std::uint64_t before = self.model->bytes().replica_bytes;
     const std::uint64_t spare = self.own.bytes() > before ? self.own.bytes() - before : 0;
     self.model->start(spare + runtime_.memory(self.options.device()).available_bytes());
