@@ -19,6 +19,11 @@ macro(modelpool_find_core)
     modelpool_need(Boost 1.81)
 endmacro()
 
+macro(modelpool_find_hub)
+    modelpool_need(CURL 7.85)
+    modelpool_need(OpenSSL 3)
+endmacro()
+
 macro(modelpool_find_text)
     modelpool_need(simdjson)
     modelpool_need(ICU COMPONENTS uc)

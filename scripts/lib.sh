@@ -67,8 +67,8 @@ prepare_folders() {
 # What the library, its tests, examples and command line program need.
 build_packages=(
     build-essential ca-certificates ccache cmake ninja-build python3 python3-venv
-    catch2 curl libboost1.81-dev libcli11-dev libicu-dev libpcre2-dev libsimdjson-dev
-    nlohmann-json3-dev
+    catch2 curl libboost1.81-dev libcli11-dev libcurl4-openssl-dev libicu-dev
+    libpcre2-dev libsimdjson-dev libssl-dev nlohmann-json3-dev
 )
 # What the checks of .ci/run and scripts/test-long need on top.
 # shellcheck disable=SC2034  # used by the scripts that source this one

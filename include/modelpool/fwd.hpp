@@ -17,6 +17,7 @@ class error;
 class runtime;
 class runtime_options;
 class fetcher;
+class hub;
 class memory_governor;
 class core_governor;
 class reservation;

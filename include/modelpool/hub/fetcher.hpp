@@ -7,11 +7,19 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace modelpool {
+
+/// A file that is on its way. A value.
+struct file_progress {
+    std::string path;
+    std::uint64_t done_bytes{0};
+    std::uint64_t total_bytes{0};  ///< 0: not known yet
+};
 
 /// Where a fetch stands. A value.
 struct fetch_progress {
@@ -21,6 +29,9 @@ struct fetch_progress {
     std::uint64_t total_bytes{0};  ///< of the whole selection; 0: not known yet
     std::size_t n_files_done{0};
     std::size_t n_files{0};
+    double bytes_per_second{0};                     ///< of late; 0: nothing was measured yet
+    std::optional<std::chrono::seconds> time_left;  ///< at that rate; empty: not known
+    std::vector<file_progress> in_flight;           ///< sorted by path
 };
 
 /// Receives progress on the executor of the coroutine that awaits the fetch; it should not block.
