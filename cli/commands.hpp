@@ -14,5 +14,8 @@ void add_tokenize(CLI::App& app, program& self);
 void add_inspect(CLI::App& app, program& self);
 void add_models(CLI::App& app, program& self);
 void add_bench(CLI::App& app, program& self);
+void add_fetch(CLI::App& app, program& self);
+void add_import(CLI::App& app, program& self);
+void add_cache(CLI::App& app, program& self);
 
 }  // namespace modelpool::cli

@@ -4,7 +4,6 @@
 
 #include <array>
 #include <charconv>
-#include <cstdlib>
 #include <limits>
 #include <utility>
 
@@ -43,15 +42,16 @@ std::uint64_t factor_of(std::string_view suffix)
     return factor;
 }
 
-std::filesystem::path default_cache_dir()
+// Few tries: a hub that cannot be reached should not keep the user waiting for half a minute.
+constexpr int n_tries = 5;
+
+hub_options to_hub_options(const common_options& typed)
 {
-    // Read once, before any thread that could change the environment.
-    const char* cache = std::getenv("XDG_CACHE_HOME");  // NOLINT(concurrency-mt-unsafe)
-    const char* home = std::getenv("HOME");             // NOLINT(concurrency-mt-unsafe)
-    if (cache != nullptr && *cache != '\0') return std::filesystem::path{cache} / "modelpool";
-    if (home != nullptr && *home != '\0')
-        return std::filesystem::path{home} / ".cache" / "modelpool";
-    return std::filesystem::path{".cache"} / "modelpool";
+    hub_options options = hub_options::from_environment();
+    options.user_agent("modelpool-cli").n_tries(n_tries);
+    if (!typed.cache_dir.empty()) options.cache_dir(typed.cache_dir);
+    if (typed.offline) options.offline(true);
+    return options;
 }
 
 }  // namespace
@@ -78,11 +78,13 @@ settings::settings(const common_options& typed)
     , n_threads{typed.n_threads}
     , n_workers{typed.n_workers}
     , memory_limit_bytes{typed.memory_limit.empty() ? 0 : parse_bytes(typed.memory_limit)}
-    , cache_dir{typed.cache_dir.empty() ? default_cache_dir() : std::filesystem::path{typed.cache_dir}}
+    , hub{to_hub_options(typed)}
     , lowest_level{parse_log_level(typed.log_level)}
     , json{typed.json}
     , json_lines{typed.json_lines}
-{}
+{
+    hub.log(stderr_log(*this));
+}
 
 program::program(bool wants_json_)
     : wants_json{wants_json_}
@@ -99,8 +101,8 @@ void add_model_options(CLI::App& command, common_options& into)
         .add_option(
             "-m,--model",
             into.model,
-            "A checkpoint's folder, a key or alias of the catalogue, or org/name[@revision] below "
-            "--cache-dir")
+            "A checkpoint's folder, a key or alias of the catalogue, or org/name[@revision] of the "
+            "hub")
         ->type_name("MODEL");
 }
 
@@ -110,9 +112,10 @@ void add_cache_options(CLI::App& command, common_options& into)
         .add_option(
             "--cache-dir",
             into.cache_dir,
-            "Where models lie as DIR/org/name or DIR/name (default: modelpool in the user's cache)")
+            "The hub's cache; folders DIR/org/name and DIR/name are models too (default: as for "
+            "Python's client, HF_HUB_CACHE or ~/.cache/huggingface/hub)")
         ->type_name("DIR");
-    command.add_flag("--offline", into.offline, "Use no network; this build never does");
+    command.add_flag("--offline", into.offline, "Use no network");
 }
 
 void add_compute_options(CLI::App& command, common_options& into)

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <modelpool/device.hpp>
+#include <modelpool/hub/hub_options.hpp>
 #include <modelpool/log.hpp>
 
 #include <cstddef>
@@ -41,10 +42,10 @@ struct settings {
     std::string model;
     modelpool::device device;
     modelpool::dtype dtype{modelpool::dtype::automatic};
-    int n_threads{0};                     ///< 0: as many as there are cores
-    std::size_t n_workers{0};             ///< 0: the library's default
-    std::uint64_t memory_limit_bytes{0};  ///< 0: the library's default
-    std::filesystem::path cache_dir;
+    int n_threads{0};                       ///< 0: as many as there are cores
+    std::size_t n_workers{0};               ///< 0: the library's default
+    std::uint64_t memory_limit_bytes{0};    ///< 0: the library's default
+    hub_options hub;                        ///< the environment's, changed by the options
     std::optional<log_level> lowest_level;  ///< empty: no logs
     bool json{false};
     bool json_lines{false};

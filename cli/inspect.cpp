@@ -1,6 +1,5 @@
 #include <modelpool/models/inspect.hpp>
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -16,20 +15,6 @@ struct inspect_arguments {
     common_options common;
     std::string path;
 };
-
-std::string human_bytes(std::uint64_t n_bytes)
-{
-    constexpr std::array<const char*, 5> units{"B", "KiB", "MiB", "GiB", "TiB"};
-    auto value = static_cast<double>(n_bytes);
-    std::size_t unit = 0;
-    for (; value >= 1024 && unit + 1 < units.size(); ++unit)
-        value /= 1024;
-    std::string text;
-    append_number(text, static_cast<std::uint64_t>(value * 10 + 0.5) / 10);
-    const std::uint64_t tenth = static_cast<std::uint64_t>(value * 10 + 0.5) % 10;
-    if (unit > 0) text += '.' + std::to_string(tenth);
-    return text + ' ' + units[unit];
-}
 
 std::string_view capability_name(const models::inspection& found)
 {
@@ -111,7 +96,7 @@ void run_inspect(program& self, const inspect_arguments& given)
         throw usage_error{"the model was given both as an argument and with --model"};
     if (common.model.empty()) common.model = given.path;
     const settings wanted{common};
-    const models::inspection found = models::blocking_inspect(blocking_find_folder(wanted));
+    const models::inspection found = models::blocking_inspect(blocking_find_checkpoint(wanted));
     if (wanted.json)
         output::document{self.out}.write(to_json(wanted.model, found));
     else

@@ -61,8 +61,13 @@ bool parse(CLI::App& app, program& self, std::vector<std::string> arguments)
         self.out.write(std::string{version.what()} + '\n');
         return false;
     } catch (const CLI::Success&) {
-        const auto chosen = app.get_subcommands();
-        const std::string help = chosen.empty() ? app.help() : chosen.front()->help("modelpool");
+        const CLI::App* chosen = &app;
+        std::string path;
+        while (!chosen->get_subcommands().empty()) {
+            path += (path.empty() ? "" : " ") + chosen->get_name();
+            chosen = chosen->get_subcommands().front();
+        }
+        const std::string help = chosen->help(path);
         self.out.write(help.ends_with('\n') ? help : help + '\n');
         return false;
     } catch (const CLI::ParseError& problem) {
@@ -82,8 +87,13 @@ void add_commands(CLI::App& app, program& self)
     add_inspect(app, self);
     add_models(app, self);
     add_bench(app, self);
+    add_fetch(app, self);
+    add_import(app, self);
+    add_cache(app, self);
     for (CLI::App* command : app.get_subcommands(nullptr)) {
         restore_values(*command);
+        for (CLI::App* inner : command->get_subcommands(nullptr))
+            restore_values(*inner);
         command->preparse_callback(
             [&self, command](std::size_t) { self.command = command->get_name(); });
     }

@@ -2,17 +2,17 @@
 
 #include <modelpool/error.hpp>
 #include <modelpool/hub/directory_fetcher.hpp>
+#include <modelpool/hub/snapshot.hpp>
 #include <modelpool/models/catalogue.hpp>
 #include <modelpool/models/inspect.hpp>
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/io_context.hpp>
-
 #include <algorithm>
-#include <exception>
 #include <system_error>
 #include <utility>
 
+#include "fetch_display.hpp"
+#include "loop.hpp"
+#include "model_files.hpp"
 #include "text_format.hpp"
 
 namespace modelpool::cli {
@@ -69,10 +69,48 @@ std::string known_keys()
     return keys;
 }
 
-// A plain folder has no revision that could be compared with the one asked for.
-void warn_of_revision(const settings& wanted, const repository& repo)
+// A model's name on the hub: "org/name[@revision][:selector]". The selector is a quantisation or a
+// pattern of the files; none for a checkpoint.
+struct hub_name {
+    repository repo;
+    std::string selector;
+};
+
+hub_name parse_name(const std::string& text)
 {
-    if (wanted.model.find('@') == std::string::npos || !wanted.lowest_level) return;
+    const std::size_t colon = text.find(':');
+    if (colon == std::string::npos) return {repository{text}, {}};
+    return {repository{text.substr(0, colon)}, text.substr(colon + 1)};
+}
+
+std::string pattern_of(const std::string& selector)
+{
+    const bool is_pattern = selector.find_first_of("*?.") != std::string::npos;
+    return is_pattern ? selector : "*" + selector + "*.gguf";
+}
+
+// What describes a model, without its weights.
+file_selection small_files()
+{
+    file_selection files;
+    for (const char* pattern : {"*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja"})
+        files.include(pattern);
+    // Other programs' forms of the same model.
+    for (const char* pattern : {"onnx/*", "openvino/*", "coreml/*", "original/*"})
+        files.exclude(pattern);
+    return files;
+}
+
+file_selection checkpoint_files()
+{
+    return small_files().include("*.safetensors");
+}
+
+// A plain folder has no revision that could be compared with the one asked for.
+void warn_of_revision(const settings& wanted, const repository& repo, const snapshot& found)
+{
+    const bool asked = wanted.model.find('@') != std::string::npos;
+    if (!found.commit().empty() || !asked || !wanted.lowest_level) return;
     write_error_line(
         "modelpool: note: revision '" + visible(repo.revision()) +
         "' is not checked: the folder of " + visible(repo.id()) + " is taken as it is");
@@ -85,29 +123,67 @@ void warn_of_revision(const settings& wanted, const repository& repo)
     throw error{
         hub_errc::not_found,
         "--model: '" + wanted.model + "' is no folder, no key of the catalogue (" + known_keys() +
-            ") and no folder below " + wanted.cache_dir.string()};
+            "), no folder below " + wanted.hub.cache_dir().string() +
+            " and no org/name of the hub"};
 }
 
-[[noreturn]] void fail_absent(const settings& wanted, const repository& repo)
+[[noreturn]] void fail_absent(const settings& wanted, const repository& repo, const error& why)
 {
+    const bool offline = wanted.hub.offline();
     throw error{
-        hub_errc::not_found,
-        "--model: the files of " + repo.id() +
-            " are not on this machine, and this build downloads "
-            "nothing: put them into " +
-            (wanted.cache_dir / repo.id()).string() +
-            ", name another --cache-dir, or give --model a folder"};
+        offline ? make_error_code(hub_errc::not_found) : why.code(),
+        "--model: the files of " + repo.str() + " are not in " + wanted.hub.cache_dir().string() +
+            (offline ? ", and no network is to be used"
+                     : std::string{", and could not be fetched: "} + why.what())};
 }
 
-fs::path blocking_find_repository(const settings& wanted)
+snapshot
+blocking_fetch(const settings& wanted, const repository& repo, const file_selection& selection)
 {
-    const repository repo{wanted.model};
-    std::optional<fs::path> found;
-    if (!looks_like_path(wanted.model))
-        found = blocking_find_cached(wanted, repo, file_selection{});
-    if (!found) fail_unknown(wanted);
-    warn_of_revision(wanted, repo);
-    return *found;
+    model_files files{wanted};
+    fetch_display display{wanted};
+    try {
+        snapshot found = blocking_await(files.fetch(repo, selection, display.listener()));
+        warn_of_revision(wanted, repo, found);
+        return found;
+    } catch (const error& problem) {
+        if (problem.code() == hub_errc::unavailable) fail_absent(wanted, repo, problem);
+        throw;
+    }
+}
+
+// A repository that the catalogue does not know. Without an owner only folders are looked at: a
+// mistyped name should not wait for a network.
+snapshot blocking_fetch_named(const settings& wanted, const file_selection& selection)
+{
+    if (looks_like_path(wanted.model)) fail_unknown(wanted);
+    const hub_name name = parse_name(wanted.model);
+    const bool on_hub = name.repo.id().find('/') != std::string::npos;
+    if (!on_hub) {
+        if (!blocking_find_cached(wanted, name.repo, file_selection{})) fail_unknown(wanted);
+    }
+    if (name.selector.empty()) return blocking_fetch(wanted, name.repo, selection);
+    file_selection files = small_files();
+    files.include(pattern_of(name.selector));
+    return blocking_fetch(wanted, name.repo, files);
+}
+
+// What of a fetched repository is the model: one GGUF file, or the folder.
+fs::path model_path(const settings& wanted, const snapshot& found)
+{
+    if (parse_name(wanted.model).selector.empty()) return found.dir();
+    for (const std::string& file : found.files())
+        if (file.ends_with(".gguf")) return found.dir() / file;
+    return found.dir();
+}
+
+fs::path blocking_find(const settings& wanted, const file_selection& selection)
+{
+    require_model(wanted);
+    if (is_folder(wanted.model) || is_file(wanted.model)) return wanted.model;
+    if (const std::optional<card> known = find_in_catalogue(wanted.model))
+        return blocking_fetch(wanted, known->repo, selection).dir();
+    return model_path(wanted, blocking_fetch_named(wanted, selection));
 }
 
 }  // namespace
@@ -115,24 +191,14 @@ fs::path blocking_find_repository(const settings& wanted)
 std::optional<fs::path>
 blocking_find_cached(const settings& wanted, const repository& repo, const file_selection& files)
 {
-    boost::asio::io_context io;
-    directory_fetcher cache{wanted.cache_dir};
-    std::exception_ptr problem;
-    snapshot found;
-    auto finish = [&](std::exception_ptr failure, snapshot files_found) {
-        problem = std::move(failure);
-        found = std::move(files_found);
-    };
-    boost::asio::co_spawn(io, cache.fetch(repo, files), finish);
-    io.run();
+    directory_fetcher cache{wanted.hub.cache_dir()};
     try {
-        if (problem) std::rethrow_exception(problem);
+        return blocking_await(cache.fetch(repo, files)).dir();
     } catch (const error& failure) {
         if (failure.code() == hub_errc::not_found || failure.code() == errc::invalid_argument)
             return std::nullopt;
         throw;
     }
-    return found.dir();
 }
 
 card blocking_find_card(const settings& wanted)
@@ -141,27 +207,26 @@ card blocking_find_card(const settings& wanted)
     if (is_folder(wanted.model) || is_file(wanted.model))
         return models::blocking_card(wanted.model);
     if (std::optional<card> known = find_in_catalogue(wanted.model)) {
-        if (!blocking_find_cached(wanted, known->repo, known->files))
-            fail_absent(wanted, known->repo);
-        warn_of_revision(wanted, known->repo);
+        const snapshot found = blocking_fetch(wanted, known->repo, known->files);
+        // The loader fetches again: of the very commit that is here now, and so without a network.
+        if (!found.commit().empty())
+            known->repo = repository{known->repo.id() + "@" + found.commit()};
         return std::move(*known);
     }
-    card about = models::blocking_card(blocking_find_repository(wanted));
+    card about =
+        models::blocking_card(model_path(wanted, blocking_fetch_named(wanted, checkpoint_files())));
     about.key = wanted.model;
     return about;
 }
 
 fs::path blocking_find_folder(const settings& wanted)
 {
-    require_model(wanted);
-    if (is_folder(wanted.model) || is_file(wanted.model)) return wanted.model;
-    if (const std::optional<card> known = find_in_catalogue(wanted.model)) {
-        std::optional<fs::path> found = blocking_find_cached(wanted, known->repo, file_selection{});
-        if (!found) fail_absent(wanted, known->repo);
-        warn_of_revision(wanted, known->repo);
-        return std::move(*found);
-    }
-    return blocking_find_repository(wanted);
+    return blocking_find(wanted, small_files());
+}
+
+fs::path blocking_find_checkpoint(const settings& wanted)
+{
+    return blocking_find(wanted, checkpoint_files());
 }
 
 }  // namespace modelpool::cli

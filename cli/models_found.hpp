@@ -11,15 +11,21 @@
 
 namespace modelpool::cli {
 
-/// The card that --model names: of a folder, of the catalogue, or of a folder below the cache.
-/// Errors: usage_error where --model is missing; hub_errc::not_found, with what to do; those of
-/// models::blocking_card.
+// Each takes what --model names: a folder or file, a key of the catalogue, a folder below the
+// cache folder, or a repository of the hub, whose files are fetched where they are not here yet.
+// Errors: usage_error where --model is missing; hub_errc::not_found, with what to do; those of a
+// fetch.
+
+/// The card of a model that is to run. Errors: also those of models::blocking_card.
 card blocking_find_card(const settings& wanted);
 
-/// The folder that --model names, or whose file it names. Errors: as above.
+/// The folder of what describes a model, or its one file: enough for a tokenizer or a template.
 std::filesystem::path blocking_find_folder(const settings& wanted);
 
-/// Where the selected files of a repository lie below the cache. Empty where they do not.
+/// The same, with the weights.
+std::filesystem::path blocking_find_checkpoint(const settings& wanted);
+
+/// Where the selected files of a plain folder lie below the cache folder. Empty where they do not.
 std::optional<std::filesystem::path>
 blocking_find_cached(const settings& wanted, const repository& repo, const file_selection& files);
 

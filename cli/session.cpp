@@ -29,7 +29,7 @@ session::session(program& self, const settings& wanted)
     : self_{self}
     , wanted_{wanted}
     , io_{1}
-    , files_{wanted.cache_dir}
+    , files_{wanted}
     , runtime_{io_.get_executor(), files_, to_runtime_options(wanted)}
     , embedders_{runtime_}
     , models_{runtime_}

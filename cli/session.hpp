@@ -1,6 +1,5 @@
 #pragma once
 
-#include <modelpool/hub/directory_fetcher.hpp>
 #include <modelpool/pool/pool.hpp>
 #include <modelpool/registry/registry.hpp>
 #include <modelpool/runtime.hpp>
@@ -10,6 +9,7 @@
 #include <functional>
 
 #include "common.hpp"
+#include "model_files.hpp"
 
 namespace modelpool::cli {
 
@@ -33,7 +33,7 @@ private:
     program& self_;
     const settings& wanted_;
     boost::asio::io_context io_;
-    directory_fetcher files_;
+    model_files files_;
     runtime runtime_;
     pool<text_embedding> embedders_;
     registry models_;

@@ -1,5 +1,6 @@
 #include "text_format.hpp"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -64,6 +65,20 @@ std::string visible(std::string_view text)
         }
     }
     return out;
+}
+
+std::string human_bytes(std::uint64_t n_bytes)
+{
+    constexpr std::array<const char*, 5> units{"B", "KiB", "MiB", "GiB", "TiB"};
+    auto value = static_cast<double>(n_bytes);
+    std::size_t unit = 0;
+    for (; value >= 1024 && unit + 1 < units.size(); ++unit)
+        value /= 1024;
+    std::string text;
+    append_number(text, static_cast<std::uint64_t>(value * 10 + 0.5) / 10);
+    const std::uint64_t tenth = static_cast<std::uint64_t>(value * 10 + 0.5) % 10;
+    if (unit > 0) text += '.' + std::to_string(tenth);
+    return text + ' ' + units[unit];
 }
 
 void append_json(std::string& out, std::string_view text)

@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <concepts>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,6 +15,9 @@ std::string visible(std::string_view text);
 
 /// Appends `text` as a JSON string; bytes that are not UTF-8 become U+FFFD.
 void append_json(std::string& out, std::string_view text);
+
+/// A number of bytes for people: "1.5 MiB".
+std::string human_bytes(std::uint64_t n_bytes);
 
 /// Appends the shortest digits that give the same number back.
 template <class T>

@@ -1,11 +1,11 @@
 // Finds the sentences closest in meaning to each question.
 //
-//     semantic_search MODELS_ROOT SENTENCES_FILE QUESTIONS_FILE
+//     semantic_search CACHE_DIR REVISION SENTENCES_FILE QUESTIONS_FILE
 //
-// MODELS_ROOT holds sentence-transformers/all-MiniLM-L6-v2; both files have a text a line. Prints
-// each question with its three nearest sentences and their cosines, then what each worker did, and
-// the speed of it all.
-#include <modelpool/hub/directory_fetcher.hpp>
+// The model is sentence-transformers/all-MiniLM-L6-v2, fetched into CACHE_DIR unless it is there
+// already; both files have a text a line. Prints each question with its three nearest sentences and
+// their cosines, then what each worker did, and the speed of it all.
+#include <modelpool/hub/hub.hpp>
 #include <modelpool/modelpool.hpp>
 #include <modelpool/models.hpp>
 
@@ -42,6 +42,7 @@ texts read_lines(const char* path)
 // What the searches have in common; it outlives them all.
 struct search {
     mp::registry& models;
+    std::string revision;
     texts sentences;
     mp::embeddings rows;
     std::size_t n_tokens{0};
@@ -67,7 +68,11 @@ mp::awaitable<std::string> answer(search& all, std::string question)
 
 mp::awaitable<void> embed_sentences(search& all)
 {
-    co_await all.models.add(mp::models::catalogue());
+    std::vector<mp::card> cards = mp::models::catalogue();
+    for (mp::card& about : cards)
+        if (about.key == "sentence-transformers/all-MiniLM-L6-v2")
+            about.repo = mp::repository{about.key + "@" + all.revision};
+    co_await all.models.add(std::move(cards));
     auto minilm = co_await all.models.find<mp::text_embedding>("minilm");
     const auto begin = std::chrono::steady_clock::now();
     co_await minilm.info();  // the first request loads the model
@@ -85,15 +90,15 @@ void print_workers(const mp::pool<mp::text_embedding>& embedders)
                       << " texts, " << worker.n_tokens << " tokens\n";
 }
 
-void run(const char* root, texts sentences, const texts& questions)
+void run(const char* cache, std::string revision, texts sentences, const texts& questions)
 {
     boost::asio::io_context io;
-    mp::directory_fetcher files{root};
+    mp::hub files{mp::hub_options::from_environment().cache_dir(cache)};
     mp::runtime rt{io.get_executor(), files};
     mp::pool<mp::text_embedding> embedders{rt};
     mp::registry models{rt};
     models.use(embedders);
-    search all{models, std::move(sentences), {}, 0, {}};
+    search all{models, std::move(revision), std::move(sentences), {}, 0, {}};
     auto check = [](std::exception_ptr e) { e ? std::rethrow_exception(e) : void(); };
     const auto begin = std::chrono::steady_clock::now();
     boost::asio::co_spawn(io, embed_sentences(all), check);
@@ -130,11 +135,11 @@ void run(const char* root, texts sentences, const texts& questions)
 
 int main(int argc, char** argv)
 try {
-    if (argc != 4) {
-        std::cerr << "usage: semantic_search MODELS_ROOT SENTENCES_FILE QUESTIONS_FILE\n";
+    if (argc != 5) {
+        std::cerr << "usage: semantic_search CACHE_DIR REVISION SENTENCES_FILE QUESTIONS_FILE\n";
         return 2;
     }
-    run(argv[1], read_lines(argv[2]), read_lines(argv[3]));
+    run(argv[1], argv[2], read_lines(argv[3]), read_lines(argv[4]));
 } catch (const std::exception& problem) {
     std::cerr << "semantic_search: " << problem.what() << '\n';
     return 1;

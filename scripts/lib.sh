@@ -67,7 +67,7 @@ prepare_folders() {
 # What the library, its tests, examples and command line program need.
 build_packages=(
     build-essential ca-certificates ccache cmake ninja-build python3 python3-venv
-    catch2 curl libboost1.81-dev libcli11-dev libcurl4-openssl-dev libicu-dev
+    catch2 curl libarchive-dev libboost1.81-dev libcli11-dev libcurl4-openssl-dev libicu-dev
     libpcre2-dev libsimdjson-dev libssl-dev nlohmann-json3-dev
 )
 # What the checks of .ci/run and scripts/test-long need on top.

@@ -2,17 +2,31 @@
 """Tests of the command line program: cli_test.py BINARY DATA_FOLDER TEST_NAME"""
 
 import contextlib
+import hashlib
 import json
 import math
 import os
 import pathlib
+import pty
+import random
+import re
 import signal
 import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import unittest
+import zipfile
+
+sys.dont_write_bytecode = True
+from loopback_hub import COMMIT, LoopbackHub  # noqa: E402
+
+# Nothing here may ask a network beyond this machine, or read the user's own cache.
+for variable in [name for name in os.environ if name.startswith("HF_") or name.lower().endswith("_proxy")]:
+    del os.environ[variable]
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 BINARY, DATA = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
 MODEL = DATA / "bert" / "plain_f32"
@@ -59,6 +73,14 @@ class CliTest(unittest.TestCase):
         self.refused(ran, status, *words)
         self.assertEqual(ran.json()["error"]["code"], code)
         self.assertTrue(ran.err.rstrip("\n").endswith(ran.json()["error"]["message"]))
+
+    def hub(self, files):
+        """A hub with these files, and what a program needs in its environment to use it."""
+        server = LoopbackHub(files)
+        self.addCleanup(server.close)
+        environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(self.dir / "home"),
+                       "HF_HUB_CACHE": str(self.dir / "hub")}
+        return server, environment
 
     # ---- embed ----
 
@@ -382,9 +404,174 @@ class CliTest(unittest.TestCase):
         self.assertEqual((running.returncode, err), (130, b"modelpool: bench: interrupted\n"))
         self.assertEqual(json.loads(out)["error"]["code"], "cancelled")
 
+    # ---- fetch and the cache ----
+
+    FILES = {"config.json": b"{}", "sub/words.txt": b"some words", "model.bin": random.Random(1).randbytes(3_000_000)}
+
+    def test_fetch_downloads_verifies_and_prints_one_document(self):
+        server, env = self.hub(self.FILES)
+        first = Ran("fetch", "org/model", "--json", env=env)
+        got = self.good(first).json()
+        self.assertEqual(list(got), ["repo", "commit", "dir", "files"])
+        self.assertEqual((got["repo"], got["commit"]), ("org/model", COMMIT))
+        for one in got["files"]:
+            content = self.FILES[one["path"]]
+            self.assertEqual((pathlib.Path(got["dir"]) / one["path"]).read_bytes(), content)
+            self.assertEqual(one["bytes"], len(content))
+            self.assertEqual(one["sha256"], hashlib.sha256(content).hexdigest())
+            self.assertIs(one["cached"], False)
+        before = server.body_bytes
+        again = self.good(Ran("fetch", "org/model", "--json", env=env)).json()
+        self.assertTrue(all(one["cached"] for one in again["files"]))
+        offline = self.good(Ran("fetch", "org/model", "--json", "--offline", env=env)).json()
+        self.assertEqual(offline["dir"], got["dir"])
+        self.assertLess(server.body_bytes - before, 100)  # the commit's name, and no file
+
+    def test_fetch_in_a_pipe_prints_the_folder_and_a_line(self):
+        _, env = self.hub(self.FILES)
+        ran = Ran("fetch", "org/model", env=env)
+        self.assertEqual(ran.status, 0, ran.err)
+        self.assertEqual(ran.out.decode(), str(self.dir / "hub/models--org--model/snapshots" / COMMIT) + "\n")
+        self.assertRegex(ran.err, r"^fetched org/model at 0123456789abcdef\S*: 3 of 3 files, 2\.9 MiB in [\d.]+ s\n$")
+        self.good(Ran("fetch", "org/model", env=env))  # nothing was downloaded, nothing is said
+
+    def test_fetch_draws_a_line_for_each_file_on_a_terminal(self):
+        server, env = self.hub({"a.bin": random.Random(2).randbytes(2_000_000),
+                                "b.bin": random.Random(3).randbytes(2_000_000)})
+        server.pause_s = 0.05
+        ours, theirs = pty.openpty()
+        with subprocess.Popen([BINARY, "fetch", "org/model"], env=env, stdout=subprocess.PIPE, stderr=theirs) as running:
+            os.close(theirs)
+            shown = b""
+            with contextlib.suppress(OSError):  # the other end is closed
+                while block := os.read(ours, 65536):
+                    shown += block
+            os.close(ours)
+            self.assertEqual(running.wait(LIMIT_S), 0)
+        text = shown.decode()
+        self.assertRegex(text, r"a\.bin +\[#*\.*\] +\d+%")
+        self.assertRegex(text, r"b\.bin +\[#*\.*\] +\d+%")
+        self.assertRegex(text, r"\d of 2 files +\[#*\.*\] +\d+%  .* of 3\.8 MiB")
+        self.assertIn("\x1b[", text)
+        self.assertTrue(all(len(line) < 80 for line in re.sub(r"\x1b\[\d*[AJ]", "", text).splitlines()[:-1]), text)
+
+    def test_fetch_takes_what_is_selected_into_a_folder(self):
+        server, env = self.hub(self.FILES)
+        folder = self.dir / "copy"
+        got = self.good(Ran("fetch", "org/model@v1", "*.json", "--include", "sub/*", "--exclude", "*.bin",
+                            "--local-dir", folder, "--json", env=env)).json()
+        self.assertEqual([one["path"] for one in got["files"]], ["config.json", "sub/words.txt"])
+        self.assertEqual(got["dir"], str(folder))
+        self.assertEqual((folder / "sub/words.txt").read_bytes(), b"some words")
+        self.assertIn("/api/models/org/model/revision/v1", server.requests)
+        plan = self.good(Ran("fetch", "org/model", "--dry-run", env=env)).out.decode()
+        self.assertEqual([line.split()[0] for line in plan.splitlines()], ["here", "download", "here"])
+        self.assertFalse(any("model.bin" in path for path in server.requests))
+
+    def test_fetch_says_what_went_wrong(self):
+        server, env = self.hub(self.FILES)
+        for arguments in (["org/other"], ["org/model@none"], ["org/model", "nope.json"], ["org/model", "*.none"]):
+            self.refused_as(Ran("fetch", *arguments, "--json", env=env), 2, "hub.not_found")
+        self.refused_as(Ran("fetch", "a/b/c", "--json", env=env), 2, "invalid_argument")
+        self.refused(Ran("fetch", env=env), 2)
+        self.refused(Ran("fetch", "org/model@v1", "--revision", "v2", env=env), 2, "--revision")
+        server.damaged.add("model.bin")
+        self.refused_as(Ran("fetch", "org/model", "--json", env=env), 1, "hub.corrupt", "model.bin", "twice the same")
+        self.assertFalse((self.dir / "hub/models--org--model/blobs" / server.name_of("model.bin")).exists())
+        self.refused_as(Ran("fetch", "org/model", "--json"), 1, "hub.unavailable", "offline")
+
+    def test_an_interrupted_fetch_goes_on_where_it_stopped(self):
+        server, env = self.hub({"model.bin": random.Random(4).randbytes(6_000_000)})
+        server.pause_s = 0.02
+        with subprocess.Popen([BINARY, "fetch", "org/model", "--json"], env=env, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as running:
+            while server.body_bytes < 4_000_000 and running.poll() is None:
+                time.sleep(0.01)
+            running.send_signal(signal.SIGINT)
+            out, err = running.communicate(timeout=LIMIT_S)
+        self.assertEqual((running.returncode, err), (130, b"modelpool: fetch: interrupted\n"))
+        self.assertEqual(json.loads(out)["error"]["code"], "cancelled")
+        server.pause_s, server.body_bytes = 0, 0
+        got = self.good(Ran("fetch", "org/model", "--json", env=env)).json()
+        self.assertEqual(got["files"][0]["sha256"], server.name_of("model.bin"))
+        self.assertLess(server.body_bytes, 4_500_000)
+
+    def model_as_files(self):
+        return {str(path.relative_to(MODEL)): path.read_bytes() for path in MODEL.rglob("*") if path.is_file()}
+
+    def test_a_model_is_named_by_its_repository(self):
+        server, env = self.hub({**self.model_as_files(), "pytorch_model.bin": b"other programs' weights"})
+        want = self.good(self.embed("--json", "x")).json()["embeddings"]
+        for _ in range(2):
+            got = self.good(Ran("embed", "x", "--json", "--model", "org/model", env=env)).json()
+            self.assertEqual((got["model"], got["embeddings"]), ("org/model", want))
+        self.assertFalse(any("pytorch_model" in path for path in server.requests))
+        tokens = self.good(Ran("tokenize", "x", "--json", "--model", "org/model", env=env)).json()
+        self.assertEqual(tokens, self.good(Ran("tokenize", "x", "--json", "--model", MODEL)).json())
+        server.close()  # what was fetched needs no hub
+        got = self.good(Ran("embed", "x", "--json", "--model", "org/model", env=env)).json()
+        self.assertEqual(got["embeddings"], want)
+
+    def test_import_puts_folders_and_archives_into_the_cache(self):
+        want = self.good(self.embed("--json", "x")).json()["embeddings"]
+        packed, zipped = self.dir / "model.tar.gz", self.dir / "model.zip"
+        with tarfile.open(packed, "w:gz") as archive:
+            archive.add(MODEL, "tiny")
+        with zipfile.ZipFile(zipped, "w") as archive:
+            for name, content in self.model_as_files().items():
+                archive.writestr(name, content)
+        cache = ["--cache-dir", self.dir / "hub"]
+        for number, source in enumerate((MODEL, packed, zipped)):
+            command = ["cache", "import"] if number == 0 else ["import"]
+            got = self.good(Ran(*command, source, f"my/own{number}", "--json", *cache)).json()
+            self.assertEqual([one["repo"] for one in got["entries"]], [f"my/own{number}"])
+            rows = self.good(Ran("embed", "x", "--json", "--model", f"my/own{number}", *cache)).json()["embeddings"]
+            self.assertEqual(rows, want)
+        self.assertEqual(list((self.dir / "hub").glob(".import*")), [])
+        self.refused_as(Ran("import", self.dir / "none", "my/own", "--json", *cache), 2, "hub.not_found")
+        self.refused(Ran("import", self.write("text", "no archive"), "my/own", *cache), 2, "archive")
+        with tarfile.open(packed, "w") as archive:
+            archive.add(MODEL / "config.json", "../../outside.json")
+        self.refused(Ran("import", packed, "my/own", *cache), 2, "outside.json", "leads out")
+        self.assertFalse((self.dir / "outside.json").exists())
+
+    def test_the_cache_is_listed_verified_and_pruned(self):
+        server, env = self.hub(self.FILES)
+        self.good(Ran("fetch", "org/model", "--json", env=env))
+        self.good(Ran("import", MODEL, "my/own", "--json", env=env))
+        entries = self.good(Ran("cache", "list", "--json", env=env)).json()["entries"]
+        self.assertEqual([one["repo"] for one in entries], ["my/own", "org/model"])
+        self.assertEqual(entries[1]["bytes"], sum(map(len, self.FILES.values())))
+        self.assertEqual(entries[1]["commits"][0]["refs"], ["main"])
+        self.assertRegex(entries[1]["last_used"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+        self.assertIn(b"org/model", self.good(Ran("cache", "list", env=env)).out)
+        models = self.good(Ran("models", "--cached", "--json", env=env)).json()["models"]
+        self.assertEqual([(one["key"], one["cached"]) for one in models], [("my/own", True), ("org/model", True)])
+        self.assertEqual(models[1]["bytes"], entries[1]["bytes"])
+        self.assertIn(b"2.9 MiB", self.good(Ran("models", "--cached", env=env)).out)
+
+        self.assertEqual(self.good(Ran("cache", "verify", "--json", env=env)).json(), {"entries": []})
+        blob = self.dir / "hub/models--org--model/blobs" / server.name_of("config.json")
+        blob.write_bytes(b"[]")
+        broken = Ran("cache", "verify", "--json", env=env)
+        self.assertEqual(broken.status, 1)
+        self.assertEqual([one["path"] for one in broken.json()["entries"]], ["config.json"])
+        self.assertRegex(broken.err, r"^modelpool: cache: 1 of ")
+        self.refused_as(Ran("cache", "verify", "org/none", "--json", env=env), 2, "hub.not_found")
+
+        dry = self.good(Ran("cache", "prune", "--keep", "my/*", "--dry-run", "--json", env=env)).json()
+        self.assertEqual((dry["removed"]["repositories"], len(dry["entries"])), (1, 2))
+        used = self.good(Ran("cache", "prune", "--unused-for", 1, "--json", env=env)).json()
+        self.assertEqual(len(used["entries"]), 2)
+        kept = self.good(Ran("cache", "prune", "--keep", "my/*", "--json", env=env)).json()
+        self.assertEqual([one["repo"] for one in kept["entries"]], ["my/own"])
+        self.assertIn(b"1 repositories", self.good(Ran("cache", "prune", "my/own", env=env)).out)
+        self.refused(Ran("cache", env=env), 2)
+        self.refused(Ran("cache", "nonsense", env=env), 2)
+
     def test_help_and_version_are_data(self):
         self.assertRegex(self.good(Ran("--version")).out.decode(), r"^modelpool \d+\.\d+\.\d+\n$")
-        for command in ("embed", "tokenize", "render", "inspect", "models", "bench"):
+        for command in ("embed", "tokenize", "render", "inspect", "models", "bench", "fetch", "import", "cache"):
             self.assertIn(command.encode(), self.good(Ran("--help")).out)
             self.assertIn(b"Examples:", self.good(Ran(command, "--help")).out)
 
