@@ -34,7 +34,13 @@ constexpr std::size_t large = 20'000'001;
 struct large_file {
     large_file() { server.add("model.bin", noise(large), true); }
 
-    snapshot fetch() { return run_hub(hub{quick_options(server, dir)}.fetch("org/model")); }
+    // Long enough that a busy machine is not taken for a silent server.
+    snapshot fetch()
+    {
+        hub_options options = quick_options(server, dir);
+        options.download_timeout(milliseconds{3000}).low_speed_time(milliseconds{4000});
+        return run_hub(hub{options}.fetch("org/model"));
+    }
     void check(const snapshot& got) const
     {
         CHECK(read_all(got.dir() / "model.bin") == server.content(server.name_of("model.bin")));
@@ -258,7 +264,7 @@ TEST_CASE("hub: a silent server is given up and asked again")
     });
     const temp_dir dir;
     hub_options options = quick_options(server, dir);
-    options.metadata_timeout(milliseconds{150});
+    options.metadata_timeout(milliseconds{500});
     hub files{options};
     CHECK(run_hub(files.fetch("org/model")).files().size() == 1);
 }
