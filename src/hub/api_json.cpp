@@ -129,7 +129,7 @@ std::string read_commit(std::string_view text)
 {
     const support::json_file file{text, "the hub's answer about a revision", hub_errc::corrupt};
     if (!file.root().is_object()) file.fail("expected an object");
-    const std::string commit = file.need_string("sha");
+    std::string commit = file.need_string("sha");
     if (!is_commit(commit)) file.fail("\"sha\" is \"" + shown(commit) + "\", which is no commit");
     return commit;
 }

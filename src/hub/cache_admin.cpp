@@ -330,7 +330,7 @@ snapshot blocking_import(
         if (is_bookkeeping || !blocking_size(path)) continue;
         need_file(name);
         std::string blob = blocking_sha256(path, stop);
-        contents += blob + " " + name + "\n";
+        contents.append(blob).append(" ").append(name).append("\n");
         files.emplace_back(name, std::move(blob));
     }
     if (files.empty()) throw hub_fault{fault::entry_not_found, from.string() + ": holds no file"};

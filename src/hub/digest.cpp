@@ -22,6 +22,8 @@ struct digest::state {
     }
     state(const state&) = delete;
     state& operator=(const state&) = delete;
+    state(state&&) = delete;
+    state& operator=(state&&) = delete;
     ~state() { EVP_MD_CTX_free(context); }
 
     EVP_MD_CTX* context;

@@ -59,6 +59,8 @@ public:
     }
     exchange(const exchange&) = delete;
     exchange& operator=(const exchange&) = delete;
+    exchange(exchange&&) = delete;
+    exchange& operator=(exchange&&) = delete;
 
     CURL* handle() const noexcept { return easy_; }
 
@@ -232,6 +234,8 @@ struct engine::state {
     }
     state(const state&) = delete;
     state& operator=(const state&) = delete;
+    state(state&&) = delete;
+    state& operator=(state&&) = delete;
     ~state()
     {
         {

@@ -281,6 +281,7 @@ fetch_core::blocking_fetch(const fetch_request& request, meter& done, const std:
     if (request.options.follow_indexes() && !request.options.dry_run())
         blocking_add_shards(now, wanted, files, done, stop);
     std::vector<std::string> paths;
+    paths.reserve(files.size());
     for (const fetched_file& file : files)
         paths.push_back(file.path);
     if (request.options.hashes() && !request.options.dry_run()) {
@@ -557,17 +558,16 @@ blob_result fetch_core::blocking_download(
             blocking_store(now.layout, address, std::move(source), result.bytes, on_bytes, stop);
         result.verified = hash == blob;
         if (hash.empty() || hash == blob) return result;
+        std::string sentence = address.str();
+        sentence.append(": the hash is ").append(hash).append(", expected ").append(blob);
         if (round == 0) {
             first_hash = hash;
-            log(log_level::warning,
-                address.str() + ": the hash is " + hash + ", expected " + blob + "; once more");
+            log(log_level::warning, sentence.append("; once more"));
             continue;
         }
-        throw hub_fault{
-            fault::mismatch,
-            address.str() + ": the hash is " + hash + ", expected " + blob +
-                (hash == first_hash ? "; twice the same, so the hub has other bytes than it says"
-                                    : "; and another one the first time, so the way is at fault")};
+        sentence += hash == first_hash ? "; twice the same, so the hub has other bytes than it says"
+                                       : "; and another one the first time, so the way is at fault";
+        throw hub_fault{fault::mismatch, sentence};
     }
 }
 
@@ -664,7 +664,7 @@ std::filesystem::path fetch_core::blocking_fetch_file(
         return now.layout.snapshot(now.commit) / path;
     } catch (const hub_fault& problem) {
         if (!cached || !may_use_cache(problem.kind()) || request.options.force()) throw;
-        const fs::path place = now.layout.snapshot(*cached) / path;
+        fs::path place = now.layout.snapshot(*cached) / path;
         if (!blocking_size(place)) throw;
         log(log_level::warning, std::string{problem.what()} + "; using what is in the cache");
         return place;

@@ -34,6 +34,8 @@ public:
     ~flights();
     flights(const flights&) = delete;
     flights& operator=(const flights&) = delete;
+    flights(flights&&) = delete;
+    flights& operator=(flights&&) = delete;
 
     /// Errors: those of the work; operation_aborted once `stop` asks.
     blob_result blocking_join(

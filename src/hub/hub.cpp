@@ -61,6 +61,8 @@ public:
     }
     pipe_end(const pipe_end&) = delete;
     pipe_end& operator=(const pipe_end&) = delete;
+    pipe_end(pipe_end&&) = delete;
+    pipe_end& operator=(pipe_end&&) = delete;
 
 private:
     std::shared_ptr<progress_pipe> pipe_;

@@ -36,6 +36,7 @@ std::string prepare(std::string pattern)
 std::vector<std::string> prepare(const std::vector<std::string>& all)
 {
     std::vector<std::string> result;
+    result.reserve(all.size());
     for (const std::string& pattern : all)
         result.push_back(prepare(pattern));
     return result;

@@ -131,6 +131,7 @@ std::uint64_t range_plan::prefix_bytes() const
 std::vector<byte_range> range_plan::done() const
 {
     std::vector<byte_range> result;
+    result.reserve(done_.size());
     for (const auto& [begin, end] : done_)
         result.push_back({begin, end});
     return result;

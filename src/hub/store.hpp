@@ -28,6 +28,8 @@ public:
     ~file_handle();
     file_handle(const file_handle&) = delete;
     file_handle& operator=(const file_handle&) = delete;
+    file_handle(file_handle&&) = delete;
+    file_handle& operator=(file_handle&&) = delete;
     int fd() const noexcept { return fd_; }
 
 private:
