@@ -6,12 +6,14 @@
 #include <fstream>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "fake_hub.hpp"
 #include "support/failure.hpp"
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <unistd.h>
 
 namespace modelpool {
 namespace {

@@ -21,9 +21,10 @@ namespace modelpool::testing {
 /// A fetch in a process of its own: this very program, with the hidden test of process_test.cpp.
 class child {
 public:
-    child(const fake_hub& server, const temp_dir& dir)
+    /// With `more` variables, as "NAME=value".
+    child(const fake_hub& server, const temp_dir& dir, const std::vector<std::string>& more = {})
     {
-        std::vector<std::string> texts;
+        std::vector<std::string> texts = more;
         for (char** one = environ; *one != nullptr; ++one)
             texts.emplace_back(*one);
         texts.push_back("HF_ENDPOINT=" + server.hub.url());

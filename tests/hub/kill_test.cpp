@@ -10,6 +10,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
+#include <map>
 #include <random>
 #include <string>
 #include <thread>

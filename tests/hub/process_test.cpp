@@ -9,11 +9,15 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <exception>
 #include <functional>
+#include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "child.hpp"
 #include "fake_hub.hpp"
@@ -82,6 +86,15 @@ struct slow_file {
 
 TEST_CASE("hub child: fetches what the environment names", "[.child]")
 {
+    if (const char* const user = std::getenv("MODELPOOL_TEST_USER")) {
+        // Where this is not root it is another user already.
+        const auto id = static_cast<uid_t>(std::atoi(user));
+        if (::geteuid() == 0) REQUIRE(::setresuid(id, id, id) == 0);
+    }
+    if (const char* const place = std::getenv("MODELPOOL_TEST_LOOK")) {
+        REQUIRE(::access(place, R_OK | X_OK) == 0);
+        return;
+    }
     hub files{hub_options::from_environment().retry_delay(milliseconds{1}, milliseconds{20})};
     CHECK_FALSE(run_hub(files.fetch("org/model")).files().empty());
 }

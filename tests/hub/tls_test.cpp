@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include <atomic>
+#include <optional>
 #include <string>
 
 #include "fake_hub.hpp"
@@ -73,10 +74,9 @@ TEST_CASE("hub tls: a redirect that gives encryption up is refused, with the tok
         [&](const seen_request& asked, connection& peer) {
             if (asked.path().find("/resolve/") == std::string::npos)
                 return server.answer(asked, peer);
-            peer.respond(
-                302,
-                std::string{"X-Repo-Commit: "} + fake_hub::commit + "\r\nLocation: " + plain.url() +
-                    "/x\r\n");
+            std::string headers{"X-Repo-Commit: "};
+            headers.append(fake_hub::commit).append("\r\nLocation: ");
+            peer.respond(302, headers.append(plain.url()).append("/x\r\n"));
         },
         identity.context()};
     const temp_dir dir;
