@@ -245,16 +245,17 @@ tree client::blocking_tree(
     return all;
 }
 
-opened_file client::blocking_open(const file_address& file, bool fresh, const std::stop_token& stop)
+opened_file client::blocking_open(
+    const file_address& file, bool fresh, const std::stop_token& stop, const std::string& known_tag)
 {
     const std::string url = urls_.file(file.kind, file.id, file.revision, file.path);
     return blocking_retry(url, patience::full, stop, [&](int n_failures) {
-        return blocking_try_open(file, fresh || n_failures >= 2, false, stop);
+        return blocking_try_open(file, {fresh || n_failures >= 2, false, known_tag}, stop);
     });
 }
 
 opened_file client::blocking_try_open(
-    const file_address& file, bool fresh, bool decode, const std::stop_token& stop)
+    const file_address& file, const open_request& how, const std::stop_token& stop)
 {
     const std::string what = file.str();
     opened_file result;
@@ -262,11 +263,19 @@ opened_file client::blocking_try_open(
     here.url = urls_.file(file.kind, file.id, file.revision, file.path);
     for (int n_hops = 0; n_hops <= n_most_hops; ++n_hops) {
         http_request request = request_for(here.url, what, here.with_token);
-        request.fresh = fresh;
-        request.decode = decode;
+        request.fresh = how.fresh;
+        request.decode = how.decode;
+        if (!how.known_tag.empty())
+            request.headers.push_back("If-None-Match: \"" + how.known_tag + "\"");
         here.answer = blocking_perform(http_, std::move(request), small_bytes, stop);
         const response_head& head = here.answer.head;
         const bool is_hub = is_hub_origin(options_.endpoint(), here.url);
+        if (head.status == 304 && !how.known_tag.empty()) {
+            if (is_hub) merge(result.facts, read_facts(head));
+            result.facts.etag = how.known_tag;
+            result.unchanged = true;
+            return result;
+        }
         const bool ends_well = head.status == 200 || is_redirect(head.status);
         if (!ends_well) {
             const hub_fault refusal = classify(head, here.answer.body, what);
@@ -290,8 +299,8 @@ opened_file client::blocking_try_open(
             } else if (is_hub) {
                 merge(result.facts, read_facts(head));
             }
-            if (head.find("content-encoding").value_or("identity") != "identity" && !decode)
-                return blocking_try_open(file, fresh, true, stop);
+            if (head.find("content-encoding").value_or("identity") != "identity" && !how.decode)
+                return blocking_try_open(file, {how.fresh, true, how.known_tag}, stop);
             result.with_token = here.with_token;
             take_body(file, here, result);
             return result;

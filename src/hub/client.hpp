@@ -37,7 +37,8 @@ struct opened_file {
     std::optional<std::string> body;  ///< all of a small file
     std::string url;                  ///< of the rest: where ranges may be asked for
     bool with_token{false};
-    bool known{false};  ///< facts came from a hub, not from a plain server
+    bool known{false};      ///< facts came from a hub, not from a plain server
+    bool unchanged{false};  ///< the hub has the same bytes under the tag that it was told
 };
 
 /// How long a hub that cannot be reached, or asks to wait, is waited for: not long where another
@@ -63,8 +64,12 @@ public:
         const std::string& id,
         const std::string& commit,
         const std::stop_token& stop);
-    /// Finds a file's bytes; brings a small one along.
-    opened_file blocking_open(const file_address& file, bool fresh, const std::stop_token& stop);
+    /// Finds a file's bytes; brings a small one along, unless it is that of `known_tag`.
+    opened_file blocking_open(
+        const file_address& file,
+        bool fresh,
+        const std::stop_token& stop,
+        const std::string& known_tag = {});
     /// Headers for a request to `url`: the token where it may go.
     std::vector<std::string> headers_for(const std::string& url, bool with_token) const;
 
@@ -96,8 +101,13 @@ private:
         const std::stop_token& stop);
     http_request
     request_for(const std::string& url, const std::string& what, bool with_token) const;
+    struct open_request {
+        bool fresh{false};
+        bool decode{false};
+        std::string known_tag;
+    };
     opened_file blocking_try_open(
-        const file_address& file, bool fresh, bool decode, const std::stop_token& stop);
+        const file_address& file, const open_request& how, const std::stop_token& stop);
     void take_body(const file_address& file, hop& last, opened_file& result) const;
     template <class F>
     auto

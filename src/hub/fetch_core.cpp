@@ -273,11 +273,7 @@ fetch_core::blocking_fetch(const fetch_request& request, meter& done, const std:
     session now = blocking_begin(request, stop);
     std::vector<wish> wanted = blocking_select(now, stop);
     if (now.online && !request.options.dry_run()) blocking_tag_cache(options_.cache_dir());
-    std::uint64_t total = 0;
-    for (const wish& one : wanted)
-        if (one.known) total += one.known->bytes();
-    done.begin(wanted.size(), total);
-    std::vector<fetched_file> files = blocking_get_all(now, wanted, done, stop);
+    std::vector<fetched_file> files = blocking_get_selected(now, wanted, done, stop);
     if (request.options.follow_indexes() && !request.options.dry_run())
         blocking_add_shards(now, wanted, files, done, stop);
     std::vector<std::string> paths;
@@ -299,6 +295,32 @@ fetch_core::blocking_fetch(const fetch_request& request, meter& done, const std:
         std::move(files)};
     result.stale(now.stale).listed(now.listed);
     return result;
+}
+
+// After a forced push a hub may name a commit for a while whose files are gone: it is asked once
+// more then.
+std::vector<fetched_file> fetch_core::blocking_get_selected(
+    session& now, std::vector<wish>& wanted, meter& done, const std::stop_token& stop)
+{
+    const std::string& revision = now.request.repo.revision();
+    for (bool again = false;; again = true) {
+        std::uint64_t total = 0;
+        for (const wish& one : wanted)
+            if (one.known) total += one.known->bytes();
+        done.begin(wanted.size(), total);
+        try {
+            return blocking_get_all(now, wanted, done, stop);
+        } catch (const hub_fault& problem) {
+            if (problem.kind() != fault::entry_not_found || again || !now.online ||
+                is_commit(revision))
+                throw;
+            const std::string fresh = hub_.blocking_commit(
+                now.request.options.kind(), now.request.repo.id(), revision, patience::full, stop);
+            if (fresh == now.commit) throw;
+            now.commit = fresh;
+        }
+        wanted = blocking_select(now, stop);
+    }
 }
 
 void fetch_core::blocking_add_shards(
@@ -647,8 +669,14 @@ std::filesystem::path fetch_core::blocking_fetch_file(
         now.commit.clear();
         const file_address address{request.options.kind(), id, revision, path};
         const on_file_bytes on_bytes = [&](std::uint64_t n) { done.file_bytes(path, n); };
-        opened_file opened = hub_.blocking_open(address, false, stop);
-        now.commit = opened.facts.commit;
+        const bool may_hit = cached && !request.options.force();
+        const std::string known =
+            may_hit ? blocking_linked_blob(now.layout, *cached, path) : std::string{};
+        opened_file opened = hub_.blocking_open(address, false, stop, known);
+        // What is unchanged may be so at a later commit.
+        now.commit =
+            opened.unchanged && opened.facts.commit.empty() ? *cached : opened.facts.commit;
+        if (opened.unchanged) opened.facts.size = blocking_size(now.layout.blob(known));
         if (!is_commit(now.commit) || opened.facts.etag.empty())
             throw hub_fault{
                 fault::not_a_hub,

@@ -61,6 +61,8 @@ private:
     session blocking_begin(const fetch_request& request, const std::stop_token& stop);
     std::optional<tree> blocking_list(session& now, const std::stop_token& stop);
     std::vector<wish> blocking_select(session& now, const std::stop_token& stop);
+    std::vector<fetched_file> blocking_get_selected(
+        session& now, std::vector<wish>& wanted, meter& done, const std::stop_token& stop);
     std::vector<wish> select(const session& now, const tree& all) const;
     std::vector<wish> blocking_select_on_disk(session& now) const;
     void blocking_add_shards(

@@ -265,6 +265,19 @@ void blocking_tag_cache(const fs::path& cache)
     }
 }
 
+std::string
+blocking_linked_blob(const repo_layout& layout, const std::string& commit, const std::string& path)
+{
+    constexpr std::uint64_t small_bytes = std::uint64_t{1} << 20U;
+    std::error_code problem;
+    const fs::path link = fs::read_symlink(layout.snapshot(commit) / path, problem);
+    const std::string blob = link.filename().string();
+    if (problem || link != repo_layout::link_text(path, blob)) return {};
+    const auto size = blocking_size(layout.blob(blob));
+    if (!size || *size > small_bytes) return {};
+    return blocking_hash(layout.blob(blob), blob, {}) == blob ? blob : std::string{};
+}
+
 void blocking_share(const fs::path& from, const fs::path& to)
 {
     if (::link(from.c_str(), to.c_str()) == 0) return;

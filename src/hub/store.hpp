@@ -74,6 +74,11 @@ void blocking_write_tree(const repo_layout& layout, const std::string& commit, c
 /// Tells backup programs that the folder is a cache.
 void blocking_tag_cache(const std::filesystem::path& cache);
 
+/// The blob that `path` of a snapshot leads to, where it is a small one that has its own hash's
+/// bytes; else empty.
+std::string
+blocking_linked_blob(const repo_layout& layout, const std::string& commit, const std::string& path);
+
 /// Makes `path` of a snapshot lead to the blob, unless it does already.
 void blocking_link(
     const repo_layout& layout,

@@ -262,6 +262,7 @@ void transfer::start_streams(time_point now)
 {
     if (now < not_before_ || ended_) return;
     const std::size_t n_wanted = no_ranges_ ? 1 : control_.n_wanted();
+    all_started_ = false;
     while (streams_.size() < n_wanted && start_one()) {
     }
 }
@@ -286,6 +287,7 @@ bool transfer::start_one()
         }
     }
     if (!next) {
+        all_started_ = true;
         if (budgeted) budget_.give_back();
         return false;
     }
@@ -497,11 +499,45 @@ void transfer::save_if_due(time_point now)
 void transfer::count_second(time_point now)
 {
     if (now - second_began_ < seconds{1}) return;
-    const std::lock_guard lock{board_->mutex};
-    const std::uint64_t done = board_->plan.done_bytes();
-    control_.second(done - std::min(done, second_bytes_), streams_.size());
-    second_bytes_ = done;
     second_began_ = now;
+    {
+        const std::lock_guard lock{board_->mutex};
+        const std::uint64_t done = board_->plan.done_bytes();
+        control_.second(done - std::min(done, second_bytes_), streams_.size());
+        second_bytes_ = done;
+    }
+    rescue_slowest();
+}
+
+// Where nothing is left to begin, a connection that lags far behind what others reached keeps
+// everybody waiting: the rest of its piece goes to another one.
+void transfer::rescue_slowest()
+{
+    constexpr int n_most_rescued = 3;
+    constexpr std::uint64_t far_behind = 8;
+    constexpr std::uint64_t soon_seconds = 3;
+    stream* slowest = nullptr;
+    std::uint64_t slowest_bytes = 0;
+    const std::lock_guard lock{board_->mutex};
+    for (auto& [id, one] : streams_) {
+        const range_plan::piece* const piece = board_->plan.find(id);
+        if (piece == nullptr || one.dropped || one.stalled) continue;
+        const std::uint64_t n_bytes = piece->next - one.begin;
+        const std::uint64_t in_second = n_bytes - one.seen_bytes;
+        one.seen_bytes = n_bytes;
+        best_second_bytes_ = std::max(best_second_bytes_, in_second);
+        const bool young = one.n_seconds++ == 0;
+        const bool soon = piece->end - piece->next <= in_second * soon_seconds;
+        if (young || soon || in_second * far_behind >= best_second_bytes_) continue;
+        if (slowest == nullptr || in_second < slowest_bytes) {
+            slowest = &one;
+            slowest_bytes = in_second;
+        }
+    }
+    if (slowest == nullptr || !all_started_ || no_ranges_ || n_rescued_ >= n_most_rescued) return;
+    ++n_rescued_;
+    slowest->dropped = true;
+    http_.cancel(slowest->exchange);
 }
 
 std::optional<std::string> transfer::blocking_finish_hash(const std::stop_token& stop)

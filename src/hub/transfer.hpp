@@ -99,8 +99,10 @@ private:
         std::uint64_t begin{0};
         int generation{0};
         bool budgeted{false};
-        bool stalled{false};  ///< given up: that counts as a failure
-        bool dropped{false};  ///< no longer wanted
+        int n_seconds{0};             ///< that it has run
+        std::uint64_t seen_bytes{0};  ///< at the end of the last of them
+        bool stalled{false};          ///< given up: that counts as a failure
+        bool dropped{false};          ///< no longer wanted
     };
     using time_point = std::chrono::steady_clock::time_point;
 
@@ -120,6 +122,7 @@ private:
     void save_if_due(time_point now);
     void save_at_end() noexcept;
     void count_second(time_point now);
+    void rescue_slowest();
     void pause_for(const hub_fault& problem);
 
     const hub_options& options_;
@@ -143,11 +146,14 @@ private:
     std::uint64_t renew_mark_{0};
     std::uint64_t saved_bytes_{0};
     std::uint64_t second_bytes_{0};
+    std::uint64_t best_second_bytes_{0};  // of one connection
     time_point not_before_;
     time_point saved_at_;
     time_point second_began_;
     int generation_{0};
     int n_refused_{0};
+    int n_rescued_{0};
+    bool all_started_{false};  // no piece is left for another connection
     bool renewed_{false};
     bool ended_{false};  // an answer without a length came to its end
     bool restarted_{false};

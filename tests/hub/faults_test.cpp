@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <fstream>
 #include <string>
 #include <thread>
 
@@ -163,6 +164,21 @@ TEST_CASE("hub: valid ranges that the server refuses are replaced by one stream"
     test.check(test.fetch());
 }
 
+TEST_CASE("hub: large files are asked for in closed ranges of at most a gibibyte")
+{
+    large_file test;
+    test.server.on_cdn([&](const seen_request& asked, connection& peer) {
+        const auto [begin, end] = asked.range(large);
+        if (!asked.header("range").ends_with('-') && !asked.header("range").empty() &&
+            end - begin <= std::size_t{1} << 30U)
+            return false;
+        peer.respond(400, "", "too large without a range");
+        return true;
+    });
+    test.check(test.fetch());
+    CHECK(test.server.cdn.n_seen() >= 2);
+}
+
 TEST_CASE("hub: a wrong byte is found, and the file is downloaded again")
 {
     large_file test;
@@ -289,6 +305,90 @@ TEST_CASE("hub: a connection that goes silent in the middle, or trickles, is rep
     });
     test.check(test.fetch());
     CHECK(n_bad >= 1);
+}
+
+// Nothing but the rescue ends the last piece's wait within the test's time.
+TEST_CASE("hub: a connection that lags behind all others at the end gives its piece to another")
+{
+    large_file test;
+    const bool trickles = GENERATE(false, true);
+    std::atomic<int> n_bad{0};
+    test.server.on_cdn([&](const seen_request& asked, connection& peer) {
+        const std::string body = test.body();
+        const auto [begin, end] = asked.range(body.size());
+        if (begin != std::size_t{16} << 20U || n_bad++ > 0) return false;
+        peer.head(206, span_headers(asked, body.size()));
+        peer.send(std::string_view{body}.substr(begin, 1'000'000));
+        for (std::size_t at = begin + 1'000'000; at < end; at += 2000) {
+            if (trickles && !peer.send(std::string_view{body}.substr(at, 2000))) break;
+            peer.hold(milliseconds{trickles ? 100 : 100'000});
+        }
+        peer.close();
+        return true;
+    });
+    hub_options options = quick_options(test.server, test.dir);
+    options.download_timeout(milliseconds{100'000}).low_speed_time(milliseconds{100'000});
+    test.check(run_hub(hub{options}.fetch("org/model")));
+    CHECK(n_bad >= 1);
+    CHECK(test.server.cdn.n_sent() < large + large / 4);
+}
+
+TEST_CASE("hub: a small file that is unchanged is not sent again, and its branch moves on")
+{
+    fake_hub server;
+    server.add("config.json", "{}");
+    const std::string name = server.name_of("config.json");
+    const temp_dir dir;
+    hub files{quick_options(server, dir)};
+    run_hub(files.fetch_file("org/model", "config.json"));
+    const std::string later(40, 'b');
+    server.on_hub([&](const seen_request& asked, connection& peer) {
+        if (asked.header("if-none-match") != '"' + name + '"') return false;
+        peer.respond(304, "X-Repo-Commit: " + later + "\r\nETag: \"" + name + "\"\r\n");
+        return true;
+    });
+    server.hub.forget();
+    const fs::path got = run_hub(files.fetch_file("org/model", "config.json"));
+    CHECK(read_all(got) == "{}");
+    CHECK(got == dir / ("cache/models--org--model/snapshots/" + later + "/config.json"));
+    CHECK(read_all(dir / "cache/models--org--model/refs/main") == later);
+    CHECK(server.hub.n_seen() == 1);
+
+    SECTION("changed bytes in the cache are not taken for it")
+    {
+        std::ofstream{got, std::ios::trunc} << "[]";
+        run_hub(files.fetch_file("org/model", "config.json"));
+        CHECK(server.hub.seen().back().header("if-none-match").empty());
+    }
+}
+
+TEST_CASE("hub: a commit whose files are gone is asked for once more")
+{
+    fake_hub server;
+    server.add("config.json", "{}");
+    const std::string dead(40, 'd');
+    const bool always = GENERATE(false, true);
+    server.on_hub([&](const seen_request& asked, connection& peer) {
+        if (asked.path().find("/resolve/" + dead) != std::string::npos) {
+            peer.respond(404, "X-Error-Code: EntryNotFound\r\nX-Repo-Commit: " + dead + "\r\n");
+            return true;
+        }
+        if (asked.path().find("/revision/") == std::string::npos) return false;
+        if (!always && asked.n_before > 0) return false;
+        peer.respond(200, "", R"({"sha":")" + dead + "\"}");
+        return true;
+    });
+    const temp_dir dir;
+    hub files{quick_options(server, dir)};
+    if (always) {
+        CHECK_THAT(
+            failure(hub_errc::not_found, [&] { run_hub(files.fetch("org/model")); }),
+            Contains("config.json"));
+    } else {
+        CHECK(run_hub(files.fetch("org/model")).commit() == fake_hub::commit);
+        CHECK(read_all(dir / "cache/models--org--model/refs/main") == fake_hub::commit);
+    }
+    CHECK(server.hub.n_seen("/revision/") == 2);
 }
 
 TEST_CASE("hub: what the server asks to wait is waited once for all")

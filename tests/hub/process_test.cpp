@@ -16,6 +16,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -25,6 +26,8 @@
 #include "support/cancel_sweep.hpp"
 #include "support/failure.hpp"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -187,6 +190,47 @@ TEST_CASE("hub: a cancelled fetch leaves at once, and the next goes on where it 
     CHECK(run_hub(files.fetch("org/model")).files().size() == 1);
     test.check();
     CHECK(test.server.cdn.n_sent() < test.body.size() + 12'000'000);
+}
+
+TEST_CASE("hub: a fetch that waits for another process is cancelled at once")
+{
+    fake_hub server;
+    server.add("model.bin", noise(2'000'000), true);
+    const temp_dir dir;
+    const fs::path lock =
+        dir.write("cache/.locks/models--org--model/" + server.name_of("model.bin") + ".lock", "");
+    const int fd = ::open(lock.c_str(), O_RDWR | O_CLOEXEC);
+    REQUIRE(::flock(fd, LOCK_EX) == 0);
+    std::atomic<bool> waits{false};
+    hub files{quick_options(server, dir).log([&](log_level, std::string_view line) {
+        if (line.find("waiting for another process") != std::string_view::npos) waits = true;
+    })};
+    boost::asio::io_context io;
+    boost::asio::cancellation_signal signal;
+    boost::system::error_code code;
+    boost::asio::co_spawn(
+        io,
+        files.fetch("org/model"),
+        boost::asio::bind_cancellation_slot(
+            signal.slot(), [&](std::exception_ptr problem, const snapshot&) {
+                try {
+                    if (problem) std::rethrow_exception(problem);
+                } catch (const error& seen) {
+                    code = seen.code();
+                }
+            }));
+    boost::asio::steady_timer alarm{io};
+    const std::function<void(boost::system::error_code)> look = [&](boost::system::error_code) {
+        if (waits) return signal.emit(boost::asio::cancellation_type::terminal);
+        alarm.expires_after(milliseconds{5});
+        alarm.async_wait(look);
+    };
+    look({});
+    io.run();
+    CHECK(code == boost::asio::error::operation_aborted);
+    CHECK(server.cdn.n_seen() == 0);
+    ::close(fd);
+    CHECK(run_hub(files.fetch("org/model")).files().size() == 1);
 }
 
 TEST_CASE("hub: the download goes on for the others when the first caller leaves")
