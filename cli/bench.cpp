@@ -88,15 +88,41 @@ Examples:
   modelpool bench pool
   modelpool bench pool --json)";
 
-void add_pool(CLI::App& bench, program& self)
+constexpr const char* hub_footer =
+    R"(Needs no network: this program serves the files itself, on loopback and from memory, and writes them
+to /dev/shm where there is one. Server and client share the cores, so both count. Takes about twenty
+seconds and 1.5 GiB of memory. The best of several runs.
+  large_file*       one file of 512 MiB; _unverified: only its length is compared
+  large_files_16*   16 of 32 MiB
+  sha256            one core's hashing alone
+  small_files       files of 2 KiB
+  hit_by_commit     what is in the cache, by its commit; by_branch: the server is asked for the commit
+With --json one document: {"figures":{name:{"value","unit"}}}
+
+Examples:
+  modelpool bench hub
+  modelpool bench hub --json)";
+
+struct bench_group {
+    const char* name;
+    const char* what;
+    const char* footer;
+    std::vector<figure> (*measure)();
+};
+
+constexpr bench_group groups[] = {
+    {"pool", "What requests, look-ups and idle models cost", pool_footer, blocking_measure_pool},
+    {"hub", "What fetching costs, without a network", hub_footer, blocking_measure_hub},
+};
+
+void add_group(CLI::App& bench, program& self, const bench_group& group)
 {
-    CLI::App* command =
-        bench.add_subcommand("pool", "What requests, look-ups and idle models cost");
+    CLI::App* command = bench.add_subcommand(group.name, group.what);
     auto json = std::make_shared<bool>(false);
     command->add_flag("--json", *json, "Print one JSON document");
-    command->footer(pool_footer);
-    command->callback([&self, json] {
-        self.run = [&self, json] { run_bench(self, *json, blocking_measure_pool); };
+    command->footer(group.footer);
+    command->callback([&self, json, measure = group.measure] {
+        self.run = [&self, json, measure] { run_bench(self, *json, measure); };
     });
 }
 
@@ -105,10 +131,12 @@ void add_pool(CLI::App& bench, program& self)
 void add_bench(CLI::App& app, program& self)
 {
     CLI::App* command = app.add_subcommand("bench", "Measure this machine");
-    command->footer("Every group has its own --help.\n\nExamples:\n  modelpool bench pool");
-    add_pool(*command, self);
+    command->footer("Every group has its own --help.\n\nExamples:\n  modelpool bench pool\n  "
+                    "modelpool bench hub");
+    for (const bench_group& group : groups)
+        add_group(*command, self, group);
     command->callback([command] {
-        if (command->get_subcommands().empty()) throw usage_error{"a group is required: pool"};
+        if (command->get_subcommands().empty()) throw usage_error{"a group is required: pool, hub"};
     });
 }
 
