@@ -324,8 +324,10 @@ parse_retry_after(std::string_view text, std::chrono::system_clock::time_point n
         return std::chrono::seconds{static_cast<std::int64_t>(*value)};
     const std::time_t when = curl_getdate(std::string{text}.c_str(), nullptr);
     if (when == -1) return std::nullopt;
-    const auto wait =
-        std::chrono::ceil<std::chrono::seconds>(std::chrono::system_clock::from_time_t(when) - now);
+    // In seconds: a clock that counts nanoseconds ends in the year 2262.
+    const std::chrono::seconds wait =
+        std::chrono::seconds{when} -
+        std::chrono::floor<std::chrono::seconds>(now.time_since_epoch());
     return std::max(wait, std::chrono::seconds{0});
 }
 

@@ -139,17 +139,18 @@ std::vector<byte_range> range_plan::done() const
 
 void stream_control::second(std::uint64_t n_bytes, std::size_t n_running)
 {
-    // A second with fewer connections than wanted says nothing about the last one's gain.
+    // A second with fewer connections than wanted says nothing about what the last ones gained.
     if (settled_ || n_running < n_wanted_ || n_bytes == 0) return;
-    const bool gained = best_bytes_ == 0 || n_bytes >= best_bytes_ + best_bytes_ / 12;
-    if (gained) {
-        best_bytes_ = std::max(best_bytes_, n_bytes);
-        if (n_wanted_ < n_most_) ++n_wanted_;
-    } else {
-        // The last connection brought nothing: it goes, and the number stays.
-        if (n_wanted_ > 2) --n_wanted_;
+    if (n_bytes < best_bytes_ + best_bytes_ / 12) {
+        n_wanted_ = n_before_;
         settled_ = true;
+        return;
     }
+    const bool as_before = n_bytes * best_running_ >= best_bytes_ * n_running / 10 * 9;
+    best_bytes_ = n_bytes;
+    best_running_ = n_running;
+    n_before_ = n_wanted_;
+    n_wanted_ = std::min(n_most_, as_before ? n_wanted_ * 2 : n_wanted_ + 1);
 }
 
 void stream_control::trouble()

@@ -77,12 +77,14 @@ private:
     piece_id next_id_{1};
 };
 
-/// How many connections a file should have: one more while that pays, one less after trouble.
+/// How many connections a file should have: twice as many as long as each brings as much as before,
+/// one more while that pays at all, as many as before where it did not, one less after trouble.
 class stream_control {
 public:
     explicit stream_control(std::size_t n_most)
         : n_most_{n_most}
         , n_wanted_{n_most < 2 ? n_most : 2}
+        , n_before_{n_wanted_}
     {}
 
     std::size_t n_wanted() const noexcept { return n_wanted_; }
@@ -96,7 +98,9 @@ public:
 private:
     std::size_t n_most_;
     std::size_t n_wanted_;
-    std::uint64_t best_bytes_{0};
+    std::size_t n_before_;           // that were known to pay
+    std::uint64_t best_bytes_{0};    // in a second,
+    std::uint64_t best_running_{0};  // over so many connections
     int n_troubles_{0};
     bool settled_{false};
 };

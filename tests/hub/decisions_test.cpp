@@ -298,6 +298,7 @@ TEST_CASE("hub limits: what the server asks to wait is read from three headers")
     CHECK(parse_retry_after("120", now) == seconds{120});
     CHECK(parse_retry_after("Sun, 06 Nov 1994 08:49:47 GMT", now) == seconds{10});
     CHECK(parse_retry_after("Sun, 06 Nov 1994 08:00:00 GMT", now) == seconds{0});
+    CHECK(*parse_retry_after("Fri, 31 Dec 9999 23:59:59 GMT", now) > std::chrono::years{7000});
     CHECK_FALSE(parse_retry_after("soon", now));
     CHECK(
         server_wait(head_of(429, {"RateLimit: \"x\";r=0;t=2", "Retry-After: 9"}), now) ==
@@ -437,24 +438,45 @@ TEST_CASE("hub ranges: a small file is one piece, and what a lost piece lacks is
     CHECK(range_plan(10, {{5, 99}}).done() == std::vector<byte_range>{{5, 10}});
 }
 
-TEST_CASE("hub streams: one more while it pays, one less after trouble")
+TEST_CASE(
+    "hub streams: twice as many while each brings as much, then one more, one less after trouble")
 {
-    stream_control control{8};
+    stream_control control{12};
     CHECK(control.n_wanted() == 2);
     control.second(100, 2);
-    control.second(150, 3);
     CHECK(control.n_wanted() == 4);
-    control.second(152, 4);
-    CHECK(control.n_wanted() == 3);
-    control.second(900, 3);
-    CHECK(control.n_wanted() == 3);
+    control.second(90, 3);  // not all of them ran
+    CHECK(control.n_wanted() == 4);
+    control.second(190, 4);
+    CHECK(control.n_wanted() == 8);
+    control.second(300, 8);
+    CHECK(control.n_wanted() == 9);
+    control.second(302, 9);
+    CHECK(control.n_wanted() == 8);
+    control.second(900, 8);
+    CHECK(control.n_wanted() == 8);
     control.trouble();
-    CHECK(control.n_wanted() == 3);
+    CHECK(control.n_wanted() == 8);
     control.trouble();
-    CHECK(control.n_wanted() == 2);
-    for (int i = 0; i < 5; ++i)
+    CHECK(control.n_wanted() == 7);
+    for (int i = 0; i < 10; ++i)
         control.overloaded();
     CHECK(control.n_wanted() == 1);
+}
+
+TEST_CASE("hub streams: where all share one narrow way, the first two stay")
+{
+    stream_control narrow{16};
+    narrow.second(100, 2);
+    narrow.second(101, 4);
+    CHECK(narrow.n_wanted() == 2);
+    stream_control wide{16};
+    for (const std::size_t n : {2U, 4U, 8U, 16U})
+        wide.second(n * 20, n);
+    CHECK(wide.n_wanted() == 16);
+    stream_control single{1};
+    single.second(100, 1);
+    CHECK(single.n_wanted() == 1);
 }
 
 TEST_CASE("hub stalls: silence and a trickle are given up, a slow connection is not")
