@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Compares `modelpool fetch` with curl and with Python's huggingface_hub, on loopback, in one run.
+"""Compares the hub with curl and with Python's huggingface_hub, on loopback, in one run.
 
-    bench/hub_compare.py MODELPOOL [--python PYTHON] [--rounds N] [--small-rounds N] [--work DIR]
+    bench/hub_compare.py PROGRAM [--python PYTHON] [--rounds N] [--small-rounds N] [--work DIR]
 
+PROGRAM is build/release/bench/hub_fetch; `modelpool` would do, but loads libtorch before it begins.
 nginx serves files from DIR, which should be a tmpfs (/dev/shm unless given), and everything is written there.
 The programs take turns; "s" is the best of the rounds, since whatever else the machine does only makes a run
 slower, and ratios of those are what counts. PYTHON is one that has huggingface_hub; without it that column stays
@@ -149,7 +150,7 @@ class Bench:
                 "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "0"}
 
     def ours(self, repo, *more):
-        return Run([self.arguments.modelpool, "fetch", f"{repo}@{COMMIT}", *more], self.environment())
+        return Run([self.arguments.program, "fetch", f"{repo}@{COMMIT}", *more], self.environment())
 
     def python(self, repo):
         return Run([self.arguments.python, "-c", f"import huggingface_hub as h; h.snapshot_download('{repo}', "
@@ -211,7 +212,7 @@ class Bench:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("modelpool")
+    parser.add_argument("program")
     parser.add_argument("--python")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--small-rounds", type=int, default=3)
