@@ -30,6 +30,32 @@ macro(modelpool_find_text)
     modelpool_find_pcre2()
 endmacro()
 
+macro(modelpool_find_image)
+    modelpool_need(JPEG)
+    modelpool_need(PNG)
+    modelpool_find_webp()
+endmacro()
+
+# libwebp's CMake package is not in Debian's.
+function(modelpool_find_webp)
+    if(TARGET modelpool::webp)
+        return()
+    endif()
+    find_path(MODELPOOL_WEBP_INCLUDE webp/decode.h)
+    find_library(MODELPOOL_WEBP_LIBRARY webp)
+    find_library(MODELPOOL_WEBPDEMUX_LIBRARY webpdemux)
+    mark_as_advanced(MODELPOOL_WEBP_INCLUDE MODELPOOL_WEBP_LIBRARY MODELPOOL_WEBPDEMUX_LIBRARY)
+    if(NOT MODELPOOL_WEBP_INCLUDE OR NOT MODELPOOL_WEBP_LIBRARY OR NOT MODELPOOL_WEBPDEMUX_LIBRARY)
+        message(FATAL_ERROR "libwebp was not found (webp/decode.h and the libraries webp and webpdemux; on "
+            "Debian the package libwebp-dev).")
+    endif()
+    add_library(modelpool::webp UNKNOWN IMPORTED GLOBAL)
+    set_target_properties(modelpool::webp PROPERTIES
+        IMPORTED_LOCATION "${MODELPOOL_WEBPDEMUX_LIBRARY}"
+        INTERFACE_LINK_LIBRARIES "${MODELPOOL_WEBP_LIBRARY}"
+        INTERFACE_INCLUDE_DIRECTORIES "${MODELPOOL_WEBP_INCLUDE}")
+endfunction()
+
 # PCRE2 comes without a CMake package on Debian.
 function(modelpool_find_pcre2)
     if(TARGET modelpool::pcre2)

@@ -68,7 +68,7 @@ prepare_folders() {
 build_packages=(
     build-essential ca-certificates ccache cmake ninja-build python3 python3-venv
     catch2 curl libarchive-dev libboost1.81-dev libcli11-dev libcurl4-openssl-dev libicu-dev
-    libpcre2-dev libsimdjson-dev libssl-dev nlohmann-json3-dev
+    libjpeg-dev libpcre2-dev libpng-dev libsimdjson-dev libssl-dev libwebp-dev nlohmann-json3-dev
 )
 # What the checks of .ci/run and scripts/test-long need on top.
 # shellcheck disable=SC2034  # used by the scripts that source this one

@@ -1,6 +1,9 @@
 // What a user's program does first: it awaits something, and meets an error of the library as its
 // own type.
 #include <modelpool/modelpool.hpp>
+#ifdef CONSUMER_USES_IMAGE
+#include <modelpool/image/codec.hpp>
+#endif
 #ifdef CONSUMER_USES_TORCH
 #include <modelpool/models/bert.hpp>
 #endif
@@ -30,6 +33,17 @@ modelpool::awaitable<void> co_main()
     co_return;
 }
 
+// What the image part links is found with it.
+bool images_work()
+{
+#ifdef CONSUMER_USES_IMAGE
+    const modelpool::image red{1, 1, {255, 0, 0}};
+    return modelpool::decode_image(modelpool::encode_png(red)).rgb == red.rgb;
+#else
+    return true;
+#endif
+}
+
 }  // namespace
 
 int main()
@@ -48,5 +62,5 @@ int main()
     io.run();
     modelpool::runtime rt{io.get_executor()};
     const modelpool::pool<modelpool::text_embedding> models{rt};
-    return failed_as_expected && !knows(models) ? 0 : 1;
+    return failed_as_expected && images_work() && !knows(models) ? 0 : 1;
 }
