@@ -1,5 +1,6 @@
 #include <modelpool/models/catalogue.hpp>
 
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -12,7 +13,11 @@ namespace {
 
 // ---- loading what was fetched --------------------------------------------------------------------------
 
-awaitable<std::unique_ptr<embedder>> load_fetched(load_context context, embedder_loader load)
+template <class Model>
+using folder_load = std::unique_ptr<Model> (*)(const std::filesystem::path&, const load_options&);
+
+template <class Model>
+awaitable<std::unique_ptr<Model>> load_fetched(load_context context, folder_load<Model> load)
 {
     const model_source& source = context.source();
     auto fetching = context.hub().fetch(source.repo, source.files);
@@ -44,6 +49,22 @@ card embedding_card(std::string key, embedder_loader load)
         .include("1_Pooling/config.json")
         .include("sentence_bert_config.json")
         .include("config_sentence_transformers.json");
+    return about;
+}
+
+// The same for images: what the preprocessing is comes in a file of its own.
+card image_card(std::string key, image_embedder_loader load)
+{
+    card about;
+    about.key = std::move(key);
+    about.load = any_loader::of<image_embedding>(
+        [load](load_context context) { return load_fetched(std::move(context), load); });
+    about.repo = about.key;
+    about.files.include("config.json")
+        .include("tokenizer.json")
+        .include("tokenizer_config.json")
+        .include("model.safetensors")
+        .include("preprocessor_config.json");
     return about;
 }
 
@@ -174,6 +195,31 @@ card nv_embed_v2()
     return about;
 }
 
+card clip_base()
+{
+    card about = image_card("openai/clip-vit-base-patch32", find_image_embedder_loader("clip"));
+    about.aliases = {"clip"};
+    about.memory.replica_bytes = 80'945'152;
+    about.memory.mapped_bytes = 605'109'252;
+    about.context_length = 77;
+    about.dimension = 512;
+    about.licence = "mit";
+    return about;
+}
+
+card clip_large_336()
+{
+    card about =
+        image_card("openai/clip-vit-large-patch14-336", find_image_embedder_loader("clip"));
+    about.aliases = {"clip-large"};
+    about.memory.replica_bytes = 63'309'824;
+    about.memory.mapped_bytes = 1'711'776'772;
+    about.context_length = 77;
+    about.dimension = 768;
+    about.licence = "mit";
+    return about;
+}
+
 }  // namespace
 
 std::vector<card> catalogue()
@@ -185,6 +231,8 @@ std::vector<card> catalogue()
     cards.push_back(jina_v2_base_en());
     cards.push_back(nv_embed_v2());
     cards.push_back(all_minilm_l6_v2());
+    cards.push_back(clip_base());
+    cards.push_back(clip_large_336());
     return cards;
 }
 

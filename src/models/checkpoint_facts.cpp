@@ -11,7 +11,9 @@
 #include <string_view>
 #include <utility>
 
+#include "image/preprocessor.hpp"
 #include "models/bert_config.hpp"
+#include "models/clip_config.hpp"
 #include "models/jina_bert_config.hpp"
 #include "models/new_config.hpp"
 #include "models/nv_embed_config.hpp"
@@ -172,17 +174,25 @@ bool stays_in_file(tensor_use use, const weights::tensor_view& tensor)
     return false;
 }
 
-void add_encoder_memory(
-    const encoder_facts& encoder, const weights::checkpoint& files, checkpoint_facts& facts)
+void add_tensor_memory(
+    const std::function<tensor_use(std::string_view)>& use_of,
+    const weights::checkpoint& files,
+    checkpoint_facts& facts)
 {
     for (const std::string& name : files.names()) {
         const weights::tensor_view& tensor = *files.find(name);
-        const tensor_use use = encoder.use_of(name);
+        const tensor_use use = use_of(name);
         if (stays_in_file(use, tensor))
             facts.mapped_bytes += tensor.data.size();
         else if (use != tensor_use::none)
             facts.resident_bytes += static_cast<std::uint64_t>(tensor.n_elements()) * sizeof(float);
     }
+}
+
+void add_encoder_memory(
+    const encoder_facts& encoder, const weights::checkpoint& files, checkpoint_facts& facts)
+{
+    add_tensor_memory(encoder.use_of, files, facts);
     facts.resident_bytes += encoder.more_resident_bytes;
     facts.replica_bytes = encoder.scratch_bytes(
         std::max(nn::default_block_rows, static_cast<std::int64_t>(facts.max_tokens)));
@@ -346,15 +356,40 @@ void read_nv_embed_facts(const json_file& config_file, const fs::path& dir, chec
     read_embedder_facts(encoder, dir, facts);
 }
 
+tensor_use clip_use_of(std::string_view name)
+{
+    if (name == "text_model.embeddings.token_embedding.weight") return tensor_use::stored;
+    if (name.ends_with(".position_ids")) return tensor_use::none;
+    if (name == "logit_scale" || name.find(".embeddings.") != std::string_view::npos)
+        return tensor_use::in_place;
+    for (const std::string_view part :
+         {"text_model.", "vision_model.", "text_projection.", "visual_projection."})
+        if (name.starts_with(part)) return tensor_use::widened;
+    return tensor_use::none;
+}
+
+void read_clip_facts(const json_file& config_file, const fs::path& dir, checkpoint_facts& facts)
+{
+    const clip_config config = clip_config::read(config_file);
+    static_cast<void>(images::image_preprocessor::blocking_read(dir));
+    facts.dim = static_cast<std::size_t>(config.projection_dim);
+    facts.max_tokens = static_cast<std::size_t>(config.text.max_position_embeddings);
+    const auto files = weights::checkpoint::blocking_open(dir);
+    read_weight_facts(*files, facts);
+    add_tensor_memory(clip_use_of, *files, facts);
+    facts.replica_bytes = config.scratch_bytes(sizeof(float));
+}
+
 using facts_reader = void (*)(const json_file&, const fs::path&, checkpoint_facts&);
 
-constexpr std::array<std::pair<std::string_view, facts_reader>, 6> families{{
+constexpr std::array<std::pair<std::string_view, facts_reader>, 7> families{{
     {"bert", read_bert_facts},
     {"jina-bert", read_jina_bert_facts},
     {"gte-qwen2", read_qwen2_facts},
     {"stella", read_stella_facts},
     {"new", read_new_facts},
     {"nv-embed", read_nv_embed_facts},
+    {"clip", read_clip_facts},
 }};
 
 std::string supported_families()

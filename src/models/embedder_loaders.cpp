@@ -1,6 +1,7 @@
 #include "models/embedder_loaders.hpp"
 
 #include <modelpool/models/bert.hpp>
+#include <modelpool/models/clip.hpp>
 #include <modelpool/models/gte_qwen2.hpp>
 #include <modelpool/models/jina_bert.hpp>
 #include <modelpool/models/nv_embed.hpp>
@@ -24,6 +25,11 @@ embedder_loader find_embedder_loader(std::string_view family) noexcept
     for (const auto& [name, load] : loaders)
         if (name == family) return load;
     return nullptr;
+}
+
+image_embedder_loader find_image_embedder_loader(std::string_view family) noexcept
+{
+    return family == "clip" ? load_clip : nullptr;
 }
 
 }  // namespace modelpool::models

@@ -44,7 +44,9 @@ inspection to_inspection(checkpoint_facts facts)
     return result;
 }
 
-loader<text_embedding> folder_loader(std::filesystem::path dir, embedder_loader load)
+// `load` is a loader of the capability's models from a folder.
+template <class Capability, class Load>
+loader<Capability> folder_loader(std::filesystem::path dir, Load load)
 {
     return [dir = std::move(dir), load](load_context context) {
         load_options options;
@@ -66,11 +68,16 @@ card blocking_card(const std::filesystem::path& path)
     const inspection found = blocking_inspect(path);
     if (!found.runnable())
         throw error{model_errc::unsupported, path.string() + ": " + found.reason};
-    const embedder_loader load = find_embedder_loader(found.family);
-    MODELPOOL_ASSERT(load != nullptr);  // what runs has a loader
     card about;
     about.key = path.string();
-    about.load = any_loader::of<text_embedding>(folder_loader(path, load));
+    const embedder_loader for_texts = find_embedder_loader(found.family);
+    const image_embedder_loader for_images = find_image_embedder_loader(found.family);
+    MODELPOOL_ASSERT(for_texts != nullptr || for_images != nullptr);  // what runs has a loader
+    if (for_texts != nullptr)
+        about.load = any_loader::of<text_embedding>(folder_loader<text_embedding>(path, for_texts));
+    else
+        about.load =
+            any_loader::of<image_embedding>(folder_loader<image_embedding>(path, for_images));
     about.memory = found.memory;
     about.context_length = found.max_tokens;
     about.dimension = found.dim;

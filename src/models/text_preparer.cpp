@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "support/json.hpp"
@@ -78,7 +79,12 @@ text_preparer::text_preparer(text::tokenizer tokenizer, text_rules rules, std::s
 text_preparer text_preparer::blocking_load(
     const sentence_modules& modules, std::size_t vocab_size, text_rules rules)
 {
-    const std::filesystem::path path = modules.transformer_dir / "tokenizer.json";
+    std::filesystem::path path = modules.transformer_dir / "tokenizer.json";
+    // Older checkpoints have their vocabulary in other files, which the folder's tokenizer finds.
+    std::error_code ignored;
+    if (!modules.lower_case && !std::filesystem::exists(path, ignored) &&
+        std::filesystem::exists(modules.transformer_dir / "vocab.json", ignored))
+        path = modules.transformer_dir;
     text::tokenizer tokenizer =
         modules.lower_case ? load_lower_casing(path) : text::tokenizer::blocking_load(path);
     return text_preparer{std::move(tokenizer), std::move(rules), vocab_size};
