@@ -9,6 +9,7 @@ namespace modelpool::cli {
 // Each adds one subcommand, which sets `program::run` when it is given.
 
 void add_embed(CLI::App& app, program& self);
+void add_embed_image(CLI::App& app, program& self);
 void add_render(CLI::App& app, program& self);
 void add_tokenize(CLI::App& app, program& self);
 void add_inspect(CLI::App& app, program& self);

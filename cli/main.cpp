@@ -82,6 +82,7 @@ void add_commands(CLI::App& app, program& self)
     app.require_subcommand(1);
     app.get_formatter()->column_width(34);
     add_embed(app, self);
+    add_embed_image(app, self);
     add_render(app, self);
     add_tokenize(app, self);
     add_inspect(app, self);

@@ -32,16 +32,28 @@ session::session(program& self, const settings& wanted)
     , files_{wanted}
     , runtime_{io_.get_executor(), files_, to_runtime_options(wanted)}
     , embedders_{runtime_}
+    , image_embedders_{runtime_}
     , models_{runtime_}
 {}
 
 awaitable<handle<text_embedding>> session::open(card about)
 {
-    if (about.kind() != capability::text_embedding)
+    return open_in(embedders_, std::move(about));
+}
+
+awaitable<handle<image_embedding>> session::open_images(card about)
+{
+    return open_in(image_embedders_, std::move(about));
+}
+
+template <class Capability>
+awaitable<handle<Capability>> session::open_in(pool<Capability>& models, card about)
+{
+    if (about.kind() != capability_of<Capability>())
         throw error{
             registry_errc::wrong_capability,
-            about.key + " is of capability " + std::string{to_string(about.kind())} +
-                ", not text_embedding"};
+            about.key + " is of capability " + std::string{to_string(about.kind())} + ", not " +
+                Capability::name};
     worker_options worker;
     worker.device(wanted_.device).dtype(wanted_.dtype).memory(about.memory).warm_up(about.warm_up);
     model_options options;
@@ -54,10 +66,10 @@ awaitable<handle<text_embedding>> session::open(card about)
     if (wanted_.n_workers > 0)
         options.scaling(
             scaling_options{}.cold_start_workers(wanted_.n_workers).max_workers(wanted_.n_workers));
-    embedders_.add(about.key, about.load.get<text_embedding>(), options);
-    auto adding = models_.add(about.key, embedders_);
+    models.add(about.key, about.load.get<Capability>(), options);
+    auto adding = models_.add(about.key, models);
     co_await std::move(adding);
-    auto finding = models_.find<text_embedding>(about.key);
+    auto finding = models_.find<Capability>(about.key);
     co_return co_await std::move(finding);
 }
 
@@ -84,6 +96,7 @@ void session::shut_down(std::chrono::seconds grace)
     auto ignore = [](std::exception_ptr) {};  // a shutdown has no errors of its own
     io_.restart();
     boost::asio::co_spawn(io_, embedders_.shutdown(grace), ignore);
+    boost::asio::co_spawn(io_, image_embedders_.shutdown(grace), ignore);
     io_.run();
 }
 

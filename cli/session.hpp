@@ -13,21 +13,24 @@
 
 namespace modelpool::cli {
 
-/// What a command that computes runs in: an event loop with a runtime, a pool and a registry on it.
+/// What a command that computes runs in: an event loop with a runtime, pools and a registry on it.
 class session {
 public:
     session(program& self, const settings& wanted);
 
-    /// Runs `body` on the loop, then shuts the pool down. A first signal cancels the body.
+    /// Runs `body` on the loop, then shuts the pools down. A first signal cancels the body.
     /// Errors: what `body` throws; `interrupted`.
     void run(const std::function<awaitable<void>()>& body);
 
     /// The handle of a model, from the registry, with the session's device, dtype and workers.
     awaitable<handle<text_embedding>> open(card about);
+    awaitable<handle<image_embedding>> open_images(card about);
 
     runtime& resources() noexcept { return runtime_; }
 
 private:
+    template <class Capability>
+    awaitable<handle<Capability>> open_in(pool<Capability>& models, card about);
     void shut_down(std::chrono::seconds grace);
 
     program& self_;
@@ -36,6 +39,7 @@ private:
     model_files files_;
     runtime runtime_;
     pool<text_embedding> embedders_;
+    pool<image_embedding> image_embedders_;
     registry models_;
 };
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Tests of the command line program: cli_test.py BINARY DATA_FOLDER TEST_NAME"""
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -30,6 +31,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 BINARY, DATA = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
 MODEL = DATA / "bert" / "plain_f32"
+CLIP = DATA / "clip"
 TEXTS = ["the cat", "a [MASK] sat", "", "[x, y]", "models", "{}", "café ☕"]
 LIMIT_S = 50
 
@@ -346,6 +348,59 @@ class CliTest(unittest.TestCase):
     def test_plain_output_holds_no_control_characters(self):
         name = self.dir / "a\x1b[31m\nb"
         self.refused(Ran("embed", "x", "--model", name), 2, "\\x1b")
+
+    def embed_image(self, *arguments, **options):
+        return Ran("embed-image", "--model", CLIP / "plain_f32", *arguments, **options)
+
+    def clip_case(self):
+        case = json.loads((CLIP / "plain_f32" / "case.json").read_text())
+        return case, [CLIP / "images" / name for name in case["images"]]
+
+    def test_embed_image_prints_rows_of_images_and_texts(self):
+        case, images = self.clip_case()
+        texts = self.write("t.json", json.dumps(case["texts"]))
+        got = self.good(self.embed_image(*images, "--texts", texts, "--no-normalize", "--json")).json()
+        names = {"model", "dim", "embeddings", "text_embeddings", "similarity", "logit_scale"}
+        self.assertEqual(set(got), names)
+        self.assertEqual(got["dim"], len(case["image_rows"][0]))
+        self.assertAlmostEqual(got["logit_scale"], case["logit_scale"], places=4)
+        for found, wanted in (("embeddings", "image_rows"), ("text_embeddings", "text_rows")):
+            self.assertEqual(len(got[found]), len(case[wanted]))
+            for a, b in zip(sum(got[found], []), sum(case[wanted], [])):
+                self.assertAlmostEqual(a, b, delta=1e-4)
+        unit = self.good(self.embed_image(*images, "--texts", texts, "--json")).json()
+        for i, image in enumerate(unit["embeddings"]):
+            self.assertAlmostEqual(sum(x * x for x in image), 1, places=5)
+            for k, text in enumerate(unit["text_embeddings"]):
+                cosine = sum(a * b for a, b in zip(image, text))
+                self.assertAlmostEqual(unit["similarity"][i][k], cosine, places=5)
+                self.assertAlmostEqual(got["similarity"][i][k], cosine, places=5)
+
+    def test_embed_image_takes_texts_and_images_in_every_form(self):
+        _, images = self.clip_case()
+        want = self.good(self.embed_image(images[0], images[1], "--text", "a cat", "a dog", "--json")).json()
+        again = self.embed_image(images[0], images[1], "--text", "a cat", "--text", "a dog", "--json")
+        self.assertEqual(self.good(again).json(), want)
+        uri = "data:image/png;base64," + base64.b64encode(images[0].read_bytes()).decode()
+        by_uri = self.good(self.embed_image(uri, images[1], "--json")).json()
+        for a, b in zip(sum(by_uri["embeddings"], []), sum(want["embeddings"], [])):
+            self.assertAlmostEqual(a, b, places=5)
+        self.assertEqual((by_uri["text_embeddings"], by_uri["similarity"]), ([], [[], []]))
+        lines = self.good(self.embed_image(images[0], images[1], "--text", "a cat", "a dog")).out.decode().splitlines()
+        rows = want["embeddings"] + want["text_embeddings"]
+        self.assertEqual([[float(x) for x in line.split(" ")] for line in lines], rows)
+
+    def test_embed_image_names_what_it_cannot_use(self):
+        _, images = self.clip_case()
+        broken = self.write("broken.png", images[0].read_bytes()[:60])
+        ran = self.embed_image(images[1], broken, "--json")
+        self.refused_as(ran, 2, "invalid_argument", "image 1", "broken.png", "truncated")
+        self.refused(self.embed_image(self.write("e.png", ""), images[0]), 2, "image 0", "no bytes")
+        self.refused(self.embed_image(self.dir / "none.png"), 2, "none.png", "no such file")
+        self.refused(self.embed_image("data:image/png;base64,!!"), 2, "base64")
+        self.refused(self.embed_image(), 2, "no images")
+        self.refused(Ran("embed-image", "--model", MODEL, images[0]), 2, "text_embedding", "image_embedding")
+        self.refused(Ran("embed", "x", "--model", CLIP / "plain_f32"), 2, "image_embedding", "text_embedding")
 
     def test_inspect_tells_what_a_checkpoint_is(self):
         got = self.good(Ran("inspect", "--model", MODEL, "--json")).json()
