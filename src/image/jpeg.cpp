@@ -83,7 +83,7 @@ void set_up(error_state& state)
     refuse(std::string{"a JPEG image that cannot be decoded: "} + state.text.data());
 }
 
-// ---- decoding ------------------------------------------------------------------------------------
+// ---- decoding -----------------------------------------------------------------------------------
 
 class decoder {
 public:
@@ -188,7 +188,7 @@ void inks_to_colours(std::span<const std::uint8_t> inks, std::vector<std::uint8_
             *out++ = without_ink(inks[at + channel], inks[at + n_channels]);
 }
 
-// ---- encoding ------------------------------------------------------------------------------------
+// ---- encoding -----------------------------------------------------------------------------------
 
 class encoder {
 public:

@@ -38,7 +38,7 @@ struct failure {
 
 void ignore_warning(png_structp, png_const_charp) {}
 
-// ---- decoding ------------------------------------------------------------------------------------
+// ---- decoding -----------------------------------------------------------------------------------
 
 struct unread_bytes {
     std::span<const std::byte> bytes;
@@ -159,7 +159,7 @@ void widen_grey(image& pixels)
     }
 }
 
-// ---- encoding ------------------------------------------------------------------------------------
+// ---- encoding -----------------------------------------------------------------------------------
 
 void write_bytes(png_structp png, png_bytep data, std::size_t n_bytes)
 {

@@ -13,9 +13,9 @@
 
 namespace modelpool::images {
 
-/// What a checkpoint's `preprocessor_config.json` asks to be done with an image before a vision tower
-/// sees it: resize, crop, rescale, normalise. Immutable and thread-safe; shared by all families whose
-/// images are prepared as CLIP's.
+/// What a checkpoint's `preprocessor_config.json` asks to be done with an image before a vision
+/// tower sees it: resize, crop, rescale, normalise. Immutable and thread-safe; shared by all
+/// families whose images are prepared as CLIP's.
 /// Upstream: https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/image_processing_clip.py
 class image_preprocessor {
 public:

@@ -14,7 +14,7 @@ namespace modelpool {
 namespace images {
 namespace {
 
-// ---- filters -------------------------------------------------------------------------------------
+// ---- filters ------------------------------------------------------------------------------------
 
 double box(double x)
 {
@@ -79,7 +79,7 @@ kernel kernel_of(resize_filter filter)
     return {box, 0.5};
 }
 
-// ---- weights -------------------------------------------------------------------------------------
+// ---- weights ------------------------------------------------------------------------------------
 
 constexpr int weight_bits = 22;
 
@@ -160,7 +160,7 @@ std::uint8_t rounded(std::int32_t sum)
     return static_cast<std::uint8_t>(std::clamp(sum >> weight_bits, 0, 255));
 }
 
-// ---- passes --------------------------------------------------------------------------------------
+// ---- passes -------------------------------------------------------------------------------------
 
 constexpr std::int32_t half = 1 << (weight_bits - 1);
 
@@ -205,8 +205,8 @@ image resize_columns(
     return out;
 }
 
-// The rows that `rows` makes of the columns `columns` of `in`, whose row 0 is row `first_row` of the
-// whole. A row at a time, so that memory is read in order.
+// The rows that `rows` makes of the columns `columns` of `in`, whose row 0 is row `first_row` of
+// the whole. A row at a time, so that memory is read in order.
 image resize_rows(
     const image& in,
     std::size_t first_row,
@@ -255,7 +255,8 @@ overlap overlap_of(std::int64_t begin, std::size_t length, std::size_t n)
 }
 
 // Which pass goes first shows in the last bit, and in more where a filter overshoots and the first
-// pass cuts it off. Observed of Pillow 13.0.0; versions without this rule always begin with columns.
+// pass cuts it off. Observed of Pillow 13.0.0; versions without this rule always begin with
+// columns.
 bool begins_with_rows(const image& in, image_size size)
 {
     const auto lost = [](std::size_t before, std::size_t after) {

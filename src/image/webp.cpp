@@ -87,7 +87,7 @@ void decode_still(std::span<const std::byte> bytes, image& into)
     if (code != VP8_STATUS_OK) refuse_webp(reason(code));
 }
 
-// ---- encoding ------------------------------------------------------------------------------------
+// ---- encoding -----------------------------------------------------------------------------------
 
 class picture {
 public:

@@ -11,7 +11,6 @@
 #include <string_view>
 #include <utility>
 
-#include "image/preprocessor.hpp"
 #include "models/bert_config.hpp"
 #include "models/clip_config.hpp"
 #include "models/jina_bert_config.hpp"
@@ -371,7 +370,7 @@ tensor_use clip_use_of(std::string_view name)
 void read_clip_facts(const json_file& config_file, const fs::path& dir, checkpoint_facts& facts)
 {
     const clip_config config = clip_config::read(config_file);
-    static_cast<void>(images::image_preprocessor::blocking_read(dir));
+    static_cast<void>(blocking_read_clip_preprocessor(dir, config));
     facts.dim = static_cast<std::size_t>(config.projection_dim);
     facts.max_tokens = static_cast<std::size_t>(config.text.max_position_embeddings);
     const auto files = weights::checkpoint::blocking_open(dir);

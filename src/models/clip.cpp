@@ -19,7 +19,6 @@
 #include <string>
 #include <utility>
 
-#include "image/preprocessor.hpp"
 #include "models/clip_config.hpp"
 #include "models/packed_embedder.hpp"
 #include "models/text_preparer.hpp"
@@ -54,7 +53,7 @@ struct clip_shared {
     nn::weight_footprint weights;
 };
 
-// ---- forward -------------------------------------------------------------------------------------------
+// ---- forward ------------------------------------------------------------------------------------
 
 class clip_embedder final : public image_embedder {
 public:
@@ -259,23 +258,7 @@ void clip_embedder::warm_up(run_context& context)
         if (!row.ok()) std::rethrow_exception(row.failure());
 }
 
-// ---- loading -------------------------------------------------------------------------------------------
-
-images::image_preprocessor
-blocking_read_preprocessor(const fs::path& dir, const clip_config& config)
-{
-    images::image_preprocessor made = images::image_preprocessor::blocking_read(dir);
-    const auto side = static_cast<std::size_t>(config.vision.image_size);
-    const auto size = made.output_size();
-    if (!size || *size != image_size{side, side})
-        throw error{
-            model_errc::bad_config,
-            dir.string() + ": the preprocessing gives images of " +
-                (size ? std::to_string(size->width) + " x " + std::to_string(size->height)
-                      : std::string{"any number of"}) +
-                " pixels, the model takes " + std::to_string(side) + " x " + std::to_string(side)};
-    return made;
-}
+// ---- loading ------------------------------------------------------------------------------------
 
 text_preparer blocking_load_tokenizer(const fs::path& dir, const clip_config& config)
 {
@@ -336,7 +319,7 @@ std::unique_ptr<image_embedder> load_clip(const fs::path& dir, const load_option
         auto shared = std::make_shared<clip_shared>(clip_shared{
             config,
             embedder_parts::compute_dtype("clip", options),
-            blocking_read_preprocessor(dir, config),
+            blocking_read_clip_preprocessor(dir, config),
             blocking_load_tokenizer(dir, config),
             to_text_info(info),
             info,

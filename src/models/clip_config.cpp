@@ -47,8 +47,8 @@ void read_tower(const json_file& file, const usual_sizes& usual, nn::clip_tower_
                 std::string{nn::activation_names()});
 }
 
-// The first configurations were saved with what they were made of beside the towers' own; where both
-// say something, that goes first.
+// The first configurations were saved with what they were made of beside the towers' own; where
+// both say something, that goes first.
 json_file tower_file(const json_file& file, const std::string& key)
 {
     nlohmann::json merged = nlohmann::json::object();
@@ -101,6 +101,22 @@ clip_config clip_config::read(const json_file& file)
     config.text = read_clip_text(tower_file(file, "text_config"));
     config.projection_dim = file.find_int("projection_dim", 1, most).value_or(512);
     return config;
+}
+
+images::image_preprocessor
+blocking_read_clip_preprocessor(const std::filesystem::path& dir, const clip_config& config)
+{
+    images::image_preprocessor made = images::image_preprocessor::blocking_read(dir);
+    const auto side = static_cast<std::size_t>(config.vision.image_size);
+    const auto size = made.output_size();
+    if (!size || *size != image_size{side, side})
+        throw error{
+            model_errc::bad_config,
+            dir.string() + ": the preprocessing gives images of " +
+                (size ? std::to_string(size->width) + " x " + std::to_string(size->height)
+                      : std::string{"any number of"}) +
+                " pixels, the model takes " + std::to_string(side) + " x " + std::to_string(side)};
+    return made;
 }
 
 std::int64_t clip_config::n_block_images() const noexcept

@@ -1,14 +1,17 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <filesystem>
 
+#include "image/preprocessor.hpp"
 #include "support/json.hpp"
 #include "torch/clip_config.hpp"
 
 namespace modelpool::models {
 
-/// The fields of a CLIP checkpoint's config.json that its computation depends on. Apart from the model,
-/// so that a checkpoint can be looked at without libtorch and by the same rules.
+/// The fields of a CLIP checkpoint's config.json that its computation depends on. Apart from the
+/// model, so that a checkpoint can be looked at without libtorch and by the same rules.
 /// Source: https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/configuration_clip.py
 struct clip_config {
     nn::clip_vision_config vision;
@@ -31,5 +34,10 @@ struct clip_config {
 /// `vision_config` of a vision-language model. Errors: as above.
 nn::clip_vision_config read_clip_vision(const support::json_file& file);
 nn::clip_text_config read_clip_text(const support::json_file& file);
+
+/// The preprocessing of a CLIP checkpoint folder. Errors: those of image_preprocessor;
+/// model_errc::bad_config where it does not give the images that the vision tower takes.
+images::image_preprocessor
+blocking_read_clip_preprocessor(const std::filesystem::path& dir, const clip_config& config);
 
 }  // namespace modelpool::models

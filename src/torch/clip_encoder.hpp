@@ -50,8 +50,8 @@ public:
     static clip_encoder
     read(const weight_reader& reader, const clip_tower_config& config, c10::ScalarType dtype);
 
-    /// Runs the first `n_layers` layers on `hidden` [n, hidden_size] f32, in place; groups say which
-    /// rows belong together. Ends early, with any content, once a stop is requested.
+    /// Runs the first `n_layers` layers on `hidden` [n, hidden_size] f32, in place; groups say
+    /// which rows belong together. Ends early, with any content, once a stop is requested.
     /// Precondition: n_layers is at most the configured number.
     void
     run(const at::Tensor& hidden,

@@ -7,7 +7,7 @@
 
 namespace modelpool::nn {
 
-// ---- vision --------------------------------------------------------------------------------------------
+// ---- vision -------------------------------------------------------------------------------------
 
 clip_vision_tower clip_vision_tower::read(
     const weight_reader& reader, const clip_vision_config& config, c10::ScalarType dtype)
@@ -73,7 +73,7 @@ at::Tensor clip_vision_tower::pooled(const at::Tensor& hidden) const
     return post_layernorm_.run(first.contiguous());
 }
 
-// ---- text ----------------------------------------------------------------------------------------------
+// ---- text ---------------------------------------------------------------------------------------
 
 clip_text_tower clip_text_tower::read(
     const weight_reader& reader, const clip_text_config& config, c10::ScalarType dtype)

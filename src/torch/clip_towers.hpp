@@ -16,7 +16,8 @@
 
 namespace modelpool::nn {
 
-/// CLIP's vision tower, which vision-language models use too. Immutable once read; replicas share it.
+/// CLIP's vision tower, which vision-language models use too. Immutable once read; replicas share
+/// it.
 class clip_vision_tower {
 public:
     clip_vision_tower() = default;
@@ -26,9 +27,9 @@ public:
 
     const clip_vision_config& config() const noexcept { return config_; }
 
-    /// The states after `n_layers` layers: [n_images * config().n_tokens(), hidden_size] f32, in the
-    /// buffers, valid until the next call; of any content once a stop is requested.
-    /// pixels: [n_images, 3, image_size, image_size] f32.
+    /// The states after `n_layers` layers: [n_images * config().n_tokens(), hidden_size] f32, in
+    /// the buffers, valid until the next call; of any content once a stop is requested. pixels:
+    /// [n_images, 3, image_size, image_size] f32.
     at::Tensor
     run(const at::Tensor& pixels,
         std::int64_t n_layers,

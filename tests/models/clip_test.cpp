@@ -343,6 +343,8 @@ TEST_CASE("clip: preprocessing that does not fit the tower is refused", "[models
     spoiled_copy copy{clip_dir("plain_f32")};
     copy.set("preprocessor_config.json", "crop_size", 31);
     CHECK(load_failure(copy.path(), "31 x 31") == model_errc::bad_config);
+    CHECK_THROWS_WITH(
+        models::blocking_read_checkpoint_facts(copy.path()), Catch::Contains("31 x 31"));
     copy.set("preprocessor_config.json", "do_center_crop", false);
     CHECK(load_failure(copy.path(), "any number of") == model_errc::bad_config);
     copy.remove("preprocessor_config.json");

@@ -46,12 +46,12 @@ private:
     std::uint32_t max_side_{65'535};
 };
 
-/// Decodes a JPEG, PNG or WebP file: which one, the bytes say. The pixels are those that Pillow gives
-/// for `ImageOps.exif_transpose(image).convert("RGB")`: turned as the file's EXIF orientation says;
-/// transparency is dropped, not blended; grey becomes three equal numbers; 16-bit colours keep their
-/// high byte, while 16-bit grey without transparency is cut off at 255; CMYK and YCCK are taken to be
-/// inverted, as Adobe writes them. Colour profiles are not applied. Of an animation the first frame
-/// counts.
+/// Decodes a JPEG, PNG or WebP file: which one, the bytes say. The pixels are those that Pillow
+/// gives for `ImageOps.exif_transpose(image).convert("RGB")`: turned as the file's EXIF orientation
+/// says; transparency is dropped, not blended; grey becomes three equal numbers; 16-bit colours
+/// keep their high byte, while 16-bit grey without transparency is cut off at 255; CMYK and YCCK
+/// are taken to be inverted, as Adobe writes them. Colour profiles are not applied. Of an animation
+/// the first frame counts.
 /// Runs: blocking, on the calling thread; safe to call from several threads.
 /// Errors: errc::invalid_argument (no bytes, no image of these formats, truncated or damaged, no
 /// pixels, larger than the limits); errc::unsupported (a variant of a format, by name).

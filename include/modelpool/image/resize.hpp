@@ -25,15 +25,16 @@ struct image_window {
     image_size size;
 };
 
-/// An image of another size. The pixels are exactly those of `Image.resize` of Pillow 13: filters grow
-/// with the factor of shrinking, in fixed point with 22 bits, rounded between columns and rows.
+/// An image of another size. The pixels are exactly those of `Image.resize` of Pillow 13: filters
+/// grow with the factor of shrinking, in fixed point with 22 bits, rounded between columns and
+/// rows.
 /// Source: https://github.com/python-pillow/Pillow/blob/12.0.0/src/libImaging/Resample.c
 /// Errors: errc::invalid_argument (no pixels before or after, not as many as the sides say).
 /// Runs: blocking, on the calling thread.
 image resize(const image& pixels, image_size size, resize_filter filter);
 
-/// A part of what `resize` would give: only that part is computed, so a strip that would become long
-/// costs no more than what is looked at.
+/// A part of what `resize` would give: only that part is computed, so a strip that would become
+/// long costs no more than what is looked at.
 /// Errors, runs: as above.
 image resize_window(
     const image& pixels, image_size size, resize_filter filter, const image_window& window);
