@@ -265,13 +265,17 @@ opened_file client::blocking_try_open(
         http_request request = request_for(here.url, what, here.with_token);
         request.fresh = how.fresh;
         request.decode = how.decode;
-        if (!how.known_tag.empty())
-            request.headers.push_back("If-None-Match: \"" + how.known_tag + "\"");
+        const bool is_hub = is_hub_origin(options_.endpoint(), here.url);
+        // What stands before the files has tags of its own.
+        const bool may_be_unchanged = is_hub && !how.known_tag.empty();
+        if (may_be_unchanged) request.headers.push_back("If-None-Match: \"" + how.known_tag + "\"");
         here.answer = blocking_perform(http_, std::move(request), small_bytes, stop);
         const response_head& head = here.answer.head;
-        const bool is_hub = is_hub_origin(options_.endpoint(), here.url);
-        if (head.status == 304 && !how.known_tag.empty()) {
-            if (is_hub) merge(result.facts, read_facts(head));
+        if (head.status == 304 && may_be_unchanged) {
+            merge(result.facts, read_facts(head));
+            if (!result.facts.etag.empty() && result.facts.etag != how.known_tag)
+                throw hub_fault{
+                    fault::not_a_hub, what + ": unchanged, says the hub, and has another tag"};
             result.facts.etag = how.known_tag;
             result.unchanged = true;
             return result;

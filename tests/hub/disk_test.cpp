@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "broken_calls.hpp"
@@ -277,6 +278,29 @@ TEST_CASE("hub disk: a cache that may only be read serves what it has, and nothi
     for (const auto& one : fs::recursive_directory_iterator{dir.path()})
         if (!one.is_symlink())
             fs::permissions(one.path(), fs::perms::owner_write, fs::perm_options::add);
+}
+
+TEST_CASE("hub disk: files get the permissions that the umask leaves, and locks are everybody's")
+{
+    const auto [mask, left] = GENERATE(
+        std::pair<mode_t, mode_t>{0002, 0664},
+        std::pair<mode_t, mode_t>{0022, 0644},
+        std::pair<mode_t, mode_t>{0077, 0600});
+    fake_hub server;
+    server.add("config.json", "{}");
+    server.add("model.bin", noise(2'000'000), true);
+    const temp_dir dir;
+    const mode_t before = ::umask(mask);
+    run_hub(hub{quick_options(server, dir)}.fetch("org/model"));
+    ::umask(before);
+    const auto mode_of = [](const fs::path& path) {
+        return static_cast<mode_t>(fs::status(path).permissions() & fs::perms::all);
+    };
+    for (const char* const path : {"config.json", "model.bin"}) {
+        const std::string name = server.name_of(path);
+        CHECK(mode_of(dir / (std::string{repo_dir} + "/blobs/" + name)) == left);
+        CHECK(mode_of(dir / ("cache/.locks/models--org--model/" + name + ".lock")) == 0664);
+    }
 }
 
 TEST_CASE("hub disk: a note of a missing file that cannot be written changes nothing")
