@@ -182,6 +182,28 @@ TEST_CASE("sampler: frequency and presence penalties count the answer alone")
     CHECK(pick(one, logits) == 1);  // -0.5
 }
 
+TEST_CASE("sampler: penalties know a token whatever its number")
+{
+    constexpr std::size_t n_tokens = 151'936;
+    sampling_params frequency;
+    frequency.frequency_penalty = 1.0F;
+    sampling_params presence;
+    presence.presence_penalty = 1.0F;
+    sampling_params repetition;
+    repetition.repetition_penalty = 2.0F;
+    for (const sampling_params& params : {frequency, presence, repetition})
+        for (const std::int32_t id : {0, 511, 512, 513, 70'000, 151'935}) {
+            INFO("token " << id);
+            sampler one{params, n_tokens, 1};
+            floats logits(n_tokens, 0.0F);
+            logits[static_cast<std::size_t>(id)] = 1.5F;
+            logits[300] = 1.0F;
+            CHECK(pick(one, logits) == id);
+            one.see(id);
+            CHECK(pick(one, logits) == 300);
+        }
+}
+
 TEST_CASE("sampler: penalties come before biases, and biases before the mask")
 {
     sampling_params params;

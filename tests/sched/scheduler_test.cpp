@@ -126,6 +126,40 @@ TEST_CASE("scheduler: admission is by priority, then arrival, and nobody overtak
     CHECK(step(all).count(b) == 1);
 }
 
+TEST_CASE("scheduler: who waits long enough goes before a newer one of the next priority")
+{
+    const int n_steps_between = GENERATE(10, 70);
+    scheduler all{limits().max_sequences(1)};
+    const auto running = all.add(prompt(10, 1, 200));
+    step(all);
+    const auto patient = all.add(prompt(10, 2, 1));
+    for (int i = 0; i < n_steps_between; ++i)
+        CHECK(step(all).count(running) == 1);
+    sequence_input urgent = prompt(10, 3, 1);
+    urgent.priority = 1;
+    const auto newer = all.add(std::move(urgent));
+    all.remove(running);
+    const bool aged = n_steps_between > mp::sched::steps_a_priority;
+    CHECK(step(all).count(aged ? patient : newer) == 1);
+    CHECK(step(all).count(aged ? newer : patient) == 1);
+}
+
+TEST_CASE("scheduler: a paused sequence of low priority comes back, whatever keeps coming")
+{
+    scheduler all{limits(4).context_length(64)};
+    const auto low = all.add(prompt(15, 1, 40));
+    std::int32_t kind = 2;
+    int n_steps = 0;
+    while (all.get(low) != nullptr) {
+        sequence_input urgent = prompt(30, kind++, 20);
+        urgent.priority = 2;
+        all.add(std::move(urgent));  // more than can ever be done
+        step(all);
+        REQUIRE(++n_steps < 10'000);
+    }
+    CHECK(all.stats().n_pauses > 0);
+}
+
 TEST_CASE("scheduler: a held sequence makes no steps, and takes nobody's place")
 {
     scheduler all{limits().max_sequences(1)};

@@ -28,7 +28,9 @@ namespace modelpool::sched {
 /// `prefill_chunk` rows of prompts. Who gets them:
 /// - Admission is in order of priority, then arrival, and nobody overtakes: the first of those
 ///   waiting comes in once there is a place (`max_sequences`) and there are blocks for all its
-///   tokens, beside those that the live ones still need for theirs.
+///   tokens, beside those that the live ones still need for theirs. Waiting makes up for priority:
+///   64 steps for each level (`steps_a_priority`), so that nobody is kept out for ever, and a
+///   paused sequence, which keeps its age, comes back.
 /// - Among admitted prompts, of equal priority, the one with the fewest tokens left goes first, so
 ///   a short prompt does not wait for a long one that came before it. A prompt that got nothing in
 ///   four steps running is due: those go before all others, the longest passed over first. So a
@@ -36,8 +38,8 @@ namespace modelpool::sched {
 ///   can be done, its turn among the admitted.
 /// - With chunks of 128, a prompt of 256 that arrives just after a step of a long one began waits
 ///   128 rows and has its logits after 256 more: 1.5 times the unloaded 256.
-/// - When blocks run out, what sequences that make no steps hold is taken first; then the youngest
-///   live sequence is paused: it gives its blocks back and waits again, and later all its tokens
+/// - When blocks run out, what sequences that make no steps hold is taken first; then the live
+///   sequence whose turn comes last is paused: it gives its blocks back and waits again, and later all its tokens
 ///   are computed anew.
 ///
 /// Prompts whose beginning is in the cache start behind it, on a block's boundary; the last known
@@ -329,6 +331,7 @@ private:
     {
         one->arrival = ++last_arrival_;
         one->id = sequence_id{one->arrival};
+        one->turn = n_steps_ - std::int64_t{one->priority} * steps_a_priority;
         sequence* kept = one.get();
         const sequence_id id = one->id;
         sequences_.emplace(id, std::move(one));
@@ -650,6 +653,7 @@ private:
     {
         filled_.clear();
         in_step_ = false;
+        ++n_steps_;
         for (const sequence_id id : doomed_)
             erase(*sequences_.at(id));
         doomed_.clear();
@@ -669,6 +673,7 @@ private:
     std::size_t n_planned_rows_{0};
     std::size_t n_scored_left_{0};
     std::uint64_t last_arrival_{0};
+    std::int64_t n_steps_{0};
     scheduler_stats totals_;
     bool in_step_{false};
 };

@@ -39,6 +39,7 @@ enum class sequence_place {
 struct sequence {
     sequence_id id{0};
     std::uint64_t arrival{0};
+    std::int64_t turn{0};  ///< when its turn is, in steps: the smaller, the sooner
     int priority{0};
     std::shared_ptr<const prepared_prompt> prompt;
     std::vector<std::int32_t> tokens;
@@ -66,11 +67,16 @@ struct sequence {
     std::size_t n_generated() const noexcept { return tokens.size() - n_prompt; }
 };
 
-/// Arrival order within a priority, higher ones first.
+/// A priority is worth so many steps of waiting: who has waited longer by that goes before those of
+/// the next priority. Some seconds, with steps as they usually are.
+constexpr std::int64_t steps_a_priority = 64;
+
+/// Higher priorities first, in the order of arrival within one; both age alike, so that the order
+/// of two sequences never changes.
 struct sequence_order {
     bool operator()(const sequence* a, const sequence* b) const noexcept
     {
-        return a->priority != b->priority ? a->priority > b->priority : a->arrival < b->arrival;
+        return a->turn != b->turn ? a->turn < b->turn : a->arrival < b->arrival;
     }
 };
 
