@@ -42,6 +42,34 @@ awaitable<std::unique_ptr<embedder>> load_deafly(std::shared_ptr<bool> may_end)
     co_return nullptr;
 }
 
+/// Hands one job over after the other, whatever it is told.
+awaitable<std::unique_ptr<embedder>> load_busily(std::shared_ptr<bool> may_end, load_context at)
+{
+    co_await boost::asio::this_coro::reset_cancellation_state(boost::asio::disable_cancellation());
+    while (!*may_end) {
+        auto job = outcome_of(at.offload([] { std::this_thread::sleep_for(5ms); }));
+        co_await std::move(job);
+    }
+    co_return nullptr;
+}
+
+MODELPOOL_ASYNC_TEST(
+    "pool: shutdown does not wait for ever for a loader that always has one more job", "[pool]")
+{
+    const executor ex = co_await boost::asio::this_coro::executor;
+    runtime rt{ex};
+    embed_pool models{rt};
+    auto may_end = std::make_shared<bool>(false);
+    auto load = [may_end](load_context at) { return load_busily(may_end, std::move(at)); };
+    const started<void> spawning{ex, models.spawn_worker("m", load)};
+    auto ending = models.shutdown(1ms);
+    co_await std::move(ending);
+    *may_end = true;
+    auto spawned = spawning.end();
+    const outcome seen = co_await std::move(spawned);
+    CHECK(seen.code == pool_errc::shut_down);
+}
+
 MODELPOOL_ASYNC_TEST("pool: shutdown lets what waits and runs end, and then destroys", "[pool]")
 {
     const executor ex = co_await boost::asio::this_coro::executor;

@@ -14,6 +14,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 namespace modelpool::detail {
@@ -22,8 +23,8 @@ namespace modelpool::detail {
 /// thread, which runs the loader's blocking jobs and waits for the model.
 class load_session final : public task_sink {
 public:
-    /// A loader that was told to stop gets this long to end before the worker's thread leaves it
-    /// alone.
+    /// A loader that was told to stop gets this long in all to end, whatever jobs it still hands
+    /// over, before the worker's thread leaves it alone.
     static constexpr std::chrono::seconds stop_patience{2};
 
     void submit(std::shared_ptr<blocking_task> task) override
@@ -80,13 +81,18 @@ private:
     {
         std::unique_lock lock{mutex_};
         const auto awake = [this] { return done_ || !tasks_.empty() || stop_.stop_requested(); };
+        std::optional<std::chrono::steady_clock::time_point> patient_until;
         while (!done_) {
             bool in_time = true;
-            if (stop_.stop_requested())
-                in_time = wake_.wait_for(
-                    lock, stop_patience, [this] { return done_ || !tasks_.empty() || at_once_; });
-            else
+            if (stop_.stop_requested()) {
+                const auto now = std::chrono::steady_clock::now();
+                if (!patient_until) patient_until = now + stop_patience;
+                in_time = wake_.wait_until(lock, *patient_until, [this] {
+                    return done_ || !tasks_.empty() || at_once_;
+                }) && now < *patient_until;
+            } else {
                 wake_.wait(lock, awake);
+            }
             if (done_ || !in_time || at_once_) break;
             if (tasks_.empty()) continue;
             const std::shared_ptr<blocking_task> task = std::move(tasks_.front());
