@@ -22,7 +22,7 @@ card blocking_find_card(const settings& wanted);
 /// The folder of what describes a model, or its one file: enough for a tokenizer or a template.
 std::filesystem::path blocking_find_folder(const settings& wanted);
 
-/// The same, with the weights.
+/// The folder of a whole model with its weights, or its one file.
 std::filesystem::path blocking_find_checkpoint(const settings& wanted);
 
 /// Where the selected files of a plain folder lie below the cache folder. Empty where they do not.

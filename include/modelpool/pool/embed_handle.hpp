@@ -25,9 +25,9 @@ public:
     /// waits; completes on the caller's executor.
     /// Errors: errc::invalid_argument (no texts, unknown prompt or dimension, with the choices);
     /// text_errc::not_utf8 and text_errc::too_long, naming the text by its index;
-    /// model_errc::failed, model_errc::out_of_memory; pool_errc::queue_full, shut_down,
-    /// memory_exhausted, deadline_missed, worker_lost; where the model had to be loaded, whatever
-    /// its loader threw.
+    /// model_errc::failed, out_of_memory, device_lost; pool_errc::queue_full, shut_down,
+    /// memory_exhausted, deadline_missed, worker_lost, circuit_open; where the model had to be
+    /// loaded, whatever its loader threw.
     /// Cancellation: terminal and partial at any time; total until a worker has begun. The caller
     /// leaves at once, and the worker stays healthy.
     /// Lifetime: owns its arguments; the handle may be destroyed while it runs.
@@ -36,7 +36,17 @@ public:
         embed_options options = {},
         request_options request = {}) const;
 
-    /// Embeds one text: [1, dim]. Otherwise as above.
+    /// Embeds one text: loads the model first where no worker has it.
+    /// Result: [1, dim], of unit length unless the options say otherwise.
+    /// Runs: tokenised and computed on a worker's own thread, in a batch with whatever else waits;
+    /// completes on the caller's executor.
+    /// Errors: errc::invalid_argument (unknown prompt or dimension, with the choices);
+    /// text_errc::not_utf8, text_errc::too_long; model_errc::failed, out_of_memory, device_lost;
+    /// pool_errc::queue_full, shut_down, memory_exhausted, deadline_missed, worker_lost,
+    /// circuit_open; where the model had to be loaded, whatever its loader threw.
+    /// Cancellation: terminal and partial at any time; total until a worker has begun. The caller
+    /// leaves at once, and the worker stays healthy.
+    /// Lifetime: owns its arguments; the handle may be destroyed while it runs.
     awaitable<embeddings>
     embed(std::string text, embed_options options = {}, request_options request = {}) const
     {
@@ -46,7 +56,13 @@ public:
     }
 
     /// What the model says of itself; loads it first where no worker has it.
-    /// Runs, errors, cancellation, lifetime: as `embed`.
+    /// Runs: on a worker's own thread; completes on the caller's executor.
+    /// Errors: model_errc::device_lost; pool_errc::queue_full, shut_down, memory_exhausted,
+    /// deadline_missed, worker_lost, circuit_open; where the model had to be loaded, whatever its
+    /// loader threw.
+    /// Cancellation: terminal and partial at any time; total until a worker has begun. The caller
+    /// leaves at once, and the worker stays healthy.
+    /// Lifetime: owns its arguments; the handle may be destroyed while it runs.
     awaitable<embedder_info> info(request_options request = {}) const;
 };
 

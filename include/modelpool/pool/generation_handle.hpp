@@ -152,8 +152,22 @@ public:
             model(), std::move(images), std::move(prompt), std::move(params), std::move(request));
     }
 
-    /// The same of one image.
-    /// Result, runs, errors, cancellation, lifetime: as above.
+    /// Answers a prompt about one image, which goes where the prompt has "<image>", or before it.
+    /// Result: the stream of the answer, once a worker has admitted the request: its prompt is
+    /// prepared, and fits.
+    /// Runs: prepared and computed on a worker's own thread, in one batch with whatever else it
+    /// generates; completes on the caller's executor. An image that lies on the web is got before
+    /// the request queues.
+    /// Errors: errc::invalid_argument for a parameter out of its range, errc::unsupported for what
+    /// the model lacks; text_errc::not_utf8, text_errc::bad_id; model_errc::context_overflow;
+    /// model_errc::bad_file for an image that cannot be decoded; of one on the web hub_errc and
+    /// errc::timed_out; model_errc::failed, out_of_memory, device_lost; pool_errc::queue_full, shut_down,
+    /// memory_exhausted, deadline_missed, worker_lost, circuit_open; where the model had to be
+    /// loaded, whatever its loader threw. What happens after that, the stream says.
+    /// Cancellation: terminal and partial at any time; total until a worker has begun. The caller
+    /// leaves at once, and the worker stays healthy. `params.deadline` bounds admission and
+    /// generation together.
+    /// Lifetime: owns its arguments; the handle may be destroyed while it runs.
     awaitable<token_stream> describe(
         image_source image,
         std::string prompt,

@@ -53,7 +53,19 @@ public:
         image_embed_options options = {},
         request_options request = {}) const;
 
-    /// Embeds one image: [1, dim]. Otherwise as above.
+    /// Embeds one image: loads the model first where no worker has it.
+    /// Result: [1, dim], of unit length unless the options say otherwise.
+    /// Runs: decoded, scaled and computed on a worker's own thread, in a batch with whatever else
+    /// waits; what lies on the web is got before, through the runtime's fetcher. Completes on the
+    /// caller's executor.
+    /// Errors: errc::invalid_argument (a malformed data URI); what the model says of a file that it
+    /// cannot decode; hub_errc, errc::timed_out or errc::unsupported of an address;
+    /// model_errc::failed, out_of_memory, device_lost; pool_errc::queue_full, shut_down,
+    /// memory_exhausted, deadline_missed, worker_lost, circuit_open; where the model had to be
+    /// loaded, whatever its loader threw.
+    /// Cancellation: terminal and partial at any time; total until a worker has begun. The caller
+    /// leaves at once, and the worker stays healthy.
+    /// Lifetime: owns its arguments; the handle may be destroyed while it runs.
     awaitable<embeddings>
     embed(image_source image, image_embed_options options = {}, request_options request = {}) const
     {
@@ -79,7 +91,18 @@ public:
         embed_options options = {},
         request_options request = {}) const;
 
-    /// Embeds one text: [1, dim]. Otherwise as above.
+    /// Embeds one text into the space of the images, with the model's text tower.
+    /// Result: [1, dim], of unit length unless the options say otherwise.
+    /// Runs: tokenised and computed on a worker's own thread, in a batch with whatever else waits;
+    /// completes on the caller's executor.
+    /// Errors: errc::unsupported where the model has no text tower; errc::invalid_argument (unknown
+    /// prompt or dimension, with the choices); text_errc::not_utf8, text_errc::too_long;
+    /// model_errc::failed, out_of_memory, device_lost; pool_errc::queue_full, shut_down,
+    /// memory_exhausted, deadline_missed, worker_lost, circuit_open; where the model had to be
+    /// loaded, whatever its loader threw.
+    /// Cancellation: terminal and partial at any time; total until a worker has begun. The caller
+    /// leaves at once, and the worker stays healthy.
+    /// Lifetime: owns its arguments; the handle may be destroyed while it runs.
     awaitable<embeddings>
     embed_text(std::string text, embed_options options = {}, request_options request = {}) const
     {

@@ -48,7 +48,16 @@ public:
     }
 
     /// Makes an image of a prompt, with the model's own size and steps.
-    /// Result, runs, errors, cancellation, lifetime: as above.
+    /// Result: the stream of its steps, once a worker has begun: its prompt is encoded.
+    /// Runs: on a worker's own thread, one image after the other; completes on the caller's
+    /// executor.
+    /// Errors: text_errc::not_utf8, text_errc::too_long; model_errc::failed, out_of_memory,
+    /// device_lost; pool_errc::queue_full, shut_down, memory_exhausted, deadline_missed,
+    /// worker_lost, circuit_open; where the model had to be loaded, whatever its loader threw. What
+    /// happens after that, the stream says.
+    /// Cancellation: terminal and partial at any time; total until a worker has begun. The caller
+    /// leaves at once, and the worker stays healthy.
+    /// Lifetime: owns its arguments; the handle may be destroyed while it runs.
     awaitable<image_stream> imagine(std::string prompt, request_options request = {}) const
     {
         image_params params;

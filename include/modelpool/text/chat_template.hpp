@@ -69,7 +69,8 @@ public:
     static chat_template blocking_load(const std::filesystem::path& folder);
 
     /// A template in memory; `tokens` are its variables, and `name` goes into error messages.
-    /// Errors: as above.
+    /// Errors: text_errc::bad_file (malformed, with the line); text_errc::unsupported (a feature by
+    /// its name, with the line).
     static chat_template from_source(
         std::string_view source,
         std::map<std::string, std::string> tokens,

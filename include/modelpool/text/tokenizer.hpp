@@ -88,7 +88,9 @@ public:
     /// text_errc::unsupported (a component or a class by its name).
     static tokenizer blocking_load(const std::filesystem::path& path);
 
-    /// Reads a tokenizer.json already in memory; `name` goes into error messages. Errors: as above.
+    /// Reads a tokenizer.json already in memory; `name` goes into error messages.
+    /// Errors: text_errc::bad_file (malformed, a field missing or out of range),
+    /// text_errc::unsupported (a component or a class by its name).
     static tokenizer from_json(std::string_view json, const std::string& name);
 
     /// The tokens of a text of at most 256 MiB.
@@ -102,8 +104,8 @@ public:
     /// The tokens of two texts that belong together (a question and an answer, say) as one
     /// sequence; offsets count in each text from its own begin. Where there are too many, the
     /// longer text is cut first, down to the length of the other, then both.
-    /// Errors: as above; text_errc::unsupported where the tokenizer has a template for one text
-    /// alone.
+    /// Errors: those of `encode`; text_errc::unsupported where the tokenizer has a template for one
+    /// text alone.
     encoding encode_pair(
         std::string_view first, std::string_view second, const encode_options& options) const;
 
