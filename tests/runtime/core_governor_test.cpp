@@ -275,5 +275,15 @@ TEST_CASE("eviction: shared bytes come free with the last of those that share th
     CHECK(pick({with_busy}, 1) == std::vector<std::size_t>{0});
 }
 
+TEST_CASE("eviction: who frees nothing by going stays", "[runtime]")
+{
+    const auto useless = sharing(idle(1, 0), 9, 100, 2);  // the other one computes
+    CHECK(pick({useless, idle(2, 5)}, 5) == std::vector<std::size_t>{1});
+    CHECK(pick({idle(1, 0), idle(2, 5)}, 5) == std::vector<std::size_t>{1});
+    // Both of them free what they share.
+    const auto last = sharing(idle(3, 0), 9, 100, 2);
+    CHECK(pick({useless, last}, 5) == std::vector<std::size_t>{0, 1});
+}
+
 }  // namespace
 }  // namespace modelpool

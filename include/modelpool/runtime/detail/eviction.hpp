@@ -25,7 +25,8 @@ struct eviction_candidate {
 };
 
 /// Which of `candidates` to evict, least recently used first, to free at least `needed_bytes`:
-/// their indices, or nothing where all of them together would not do.
+/// their indices, or nothing where all of them together would not do. Those that would free nothing
+/// by going, since busy workers keep what they share, stay.
 inline std::vector<std::size_t>
 pick_evictions(const std::vector<eviction_candidate>& candidates, std::uint64_t needed_bytes)
 {
@@ -49,6 +50,12 @@ pick_evictions(const std::vector<eviction_candidate>& candidates, std::uint64_t 
             freed += one.shared_bytes;
     }
     if (freed < needed_bytes) picked.clear();
+    std::erase_if(picked, [&](std::size_t index) {
+        const eviction_candidate& one = candidates[index];
+        const bool ends_share =
+            one.shared_id != 0 && one.shared_bytes > 0 && n_gone[one.shared_id] == one.n_sharers;
+        return one.own_bytes == 0 && !ends_share;
+    });
     return picked;
 }
 
