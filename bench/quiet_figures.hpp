@@ -8,6 +8,7 @@
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -26,6 +27,9 @@
 
 #include "echo_model.hpp"
 #include "support.hpp"
+
+#include <sys/resource.h>
+#include <time.h>
 
 namespace modelpool::bench {
 
@@ -79,6 +83,74 @@ private:
     std::vector<std::thread> threads_;
 };
 
+/// What an event loop's thread did: how often it woke, and how long it computed.
+struct loop_load {
+    std::size_t n_wake_ups{0};
+    nanoseconds cpu{0};
+};
+
+/// Of the calling thread, so far.
+inline loop_load thread_load()
+{
+    timespec used{};
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    rusage counted{};
+    ::getrusage(RUSAGE_THREAD, &counted);
+    loop_load seen;
+    seen.n_wake_ups = static_cast<std::size_t>(counted.ru_nvcsw);
+    seen.cpu = std::chrono::seconds{used.tv_sec} + nanoseconds{used.tv_nsec};
+    return seen;
+}
+
+/// Threads that compute without a pause, and now and then give a loop something to compute: as
+/// often, and as much in all, as a pool's loop had to do.
+class givers {
+public:
+    /// `load`: of a round that lasted `round`.
+    givers(
+        std::size_t n_threads,
+        boost::asio::io_context& loop,
+        const loop_load& load,
+        nanoseconds round)
+    {
+        const std::size_t n = std::max<std::size_t>(1, load.n_wake_ups);
+        const nanoseconds each = load.cpu / static_cast<nanoseconds::rep>(n);
+        const nanoseconds gap =
+            round * static_cast<nanoseconds::rep>(n_threads) / static_cast<nanoseconds::rep>(n);
+        for (std::size_t i = 0; i < n_threads; ++i)
+            threads_.emplace_back([this, &loop, each, gap] {
+                while (!stop_.load(std::memory_order_relaxed)) {
+                    blocking_compute(gap);
+                    auto take = [each] { blocking_use_cpu(each); };
+                    boost::asio::post(loop, std::move(take));
+                }
+            });
+    }
+    givers(const givers&) = delete;
+    givers& operator=(const givers&) = delete;
+    givers(givers&&) = delete;
+    givers& operator=(givers&&) = delete;
+    ~givers() { end(); }
+
+    void end()
+    {
+        stop_.store(true, std::memory_order_relaxed);
+        for (std::thread& one : threads_)
+            if (one.joinable()) one.join();
+    }
+
+private:
+    static void blocking_use_cpu(nanoseconds duration)
+    {
+        const nanoseconds until = thread_load().cpu + duration;
+        while (thread_load().cpu < until) {
+        }
+    }
+
+    std::atomic<bool> stop_{false};
+    std::vector<std::thread> threads_;
+};
+
 /// How late the calls of a timer came, in rounds.
 class heartbeats {
 public:
@@ -98,19 +170,27 @@ private:
     std::vector<samples> rounds_;
 };
 
-/// A pool's loop, and one that has nothing to do beside as many threads that compute.
+/// A pool's loop; one that is given as much to do by as many threads that compute, without the
+/// library; and one that has nothing to do beside such threads.
 struct heartbeat_figures {
     heartbeats with_pool;
     heartbeats without;
+    heartbeats idle;
     std::uint64_t n_requests{0};
     std::uint64_t n_spawned{0};
     std::uint64_t n_loads{0};
     std::uint64_t n_evictions{0};
     std::uint64_t n_cancelled{0};
 
+    /// To the same load, on the loop's thread as on the others: a thread that has work is not
+    /// favoured by the kernel as one that sleeps is, so that only this shows what the library adds.
     double ratio_at(double q) const
     {
         return ratio(to_ns(with_pool.quantile(q)), to_ns(without.quantile(q)));
+    }
+    double ratio_to_idle_at(double q) const
+    {
+        return ratio(to_ns(with_pool.quantile(q)), to_ns(idle.quantile(q)));
     }
 };
 
@@ -135,15 +215,16 @@ public:
             models_.push_back(stand_.add("model-" + std::to_string(i), plan, options));
     }
 
-    /// Measures both for so long, one after the other, in rounds.
+    /// Measures all for so long, one after the other, in rounds.
     heartbeat_figures blocking_measure(nanoseconds round, std::size_t n_rounds)
     {
         heartbeat_figures all;
         for (std::size_t i = 0; i < n_rounds; ++i) {
-            blocking_beat_with_pool(all, round);
+            const loop_load load = blocking_beat_with_pool(all, round);
+            blocking_beat_with_givers(all, round, load);
             const burners others{n_workers_};
             boost::asio::io_context loop{1};
-            all.without.add(blocking_run(loop, beat(stopwatch::now() + round)));
+            all.idle.add(blocking_run(loop, beat(stopwatch::now() + round)));
         }
         for (const model_stats& one : stand_.models().stats()) {
             all.n_requests += one.n_requests;
@@ -168,8 +249,10 @@ private:
         return made;
     }
 
-    void blocking_beat_with_pool(heartbeat_figures& all, nanoseconds round)
+    /// Gives what the loop's thread did besides beating, which others do too.
+    loop_load blocking_beat_with_pool(heartbeat_figures& all, nanoseconds round)
     {
+        const loop_load before = thread_load();
         const auto until = stopwatch::now() + round;
         std::exception_ptr problem;
         auto keep_failure = [&problem](std::exception_ptr failure) {
@@ -178,8 +261,31 @@ private:
         for (std::size_t i = 0; i < models_.size() * n_callers_a_model; ++i)
             boost::asio::co_spawn(
                 stand_.loop(), call_often(models_[i % models_.size()], i, until), keep_failure);
-        all.with_pool.add(stand_.blocking_run(beat(until)));
+        const samples late = stand_.blocking_run(beat(until));
         if (problem) std::rethrow_exception(problem);
+        const loop_load after = thread_load();
+        all.with_pool.add(late);
+        loop_load load;
+        load.n_wake_ups = after.n_wake_ups - before.n_wake_ups;
+        load.n_wake_ups -= std::min(load.n_wake_ups, late.size());
+        load.cpu = after.cpu - before.cpu;
+        return load;
+    }
+
+    void blocking_beat_with_givers(heartbeat_figures& all, nanoseconds round, const loop_load& load)
+    {
+        boost::asio::io_context loop{1};
+        givers others{n_workers_, loop, load, round};
+        auto beating = beat_and_end(stopwatch::now() + round, others);
+        all.without.add(blocking_run(loop, std::move(beating)));
+    }
+
+    static awaitable<samples> beat_and_end(stopwatch::time_point until, givers& others)
+    {
+        auto beating = beat(until);
+        samples late = co_await std::move(beating);
+        others.end();  // or the loop would always have one more thing to do
+        co_return late;
     }
 
     /// Asks, and at times does not wait for the answer. Fails where something else goes wrong than

@@ -80,7 +80,8 @@ that does other things meanwhile say little.
   counting          the counters and histograms of a request; part of embed
   *_of_1000_models  memory of models that nobody has loaded yet
   heartbeat_*       how late a timer of 1 kHz comes on the loop of a pool that loads, computes, evicts
-                    and cancels; burner_*: beside threads that only compute
+                    and cancels; same_load_*: on one that other threads give as much to do; burner_*:
+                    on one with nothing to do beside threads that compute
   idle_wake_ups     how often threads woke in a second, with 20 models loaded and nothing to do
 With --json one document: {"figures":{name:{"value","unit"}}}
 

@@ -74,9 +74,12 @@ void add_heartbeat(figures& found)
     here.blocking_close();
     found.push_back({"heartbeat_p50", "us", bench::to_us(all.with_pool.quantile(0.5))});
     found.push_back({"heartbeat_p999", "us", bench::to_us(all.with_pool.quantile(0.999))});
-    found.push_back({"burner_p50", "us", bench::to_us(all.without.quantile(0.5))});
-    found.push_back({"burner_p999", "us", bench::to_us(all.without.quantile(0.999))});
-    found.push_back({"heartbeat_to_burner_p999", "x", all.ratio_at(0.999)});
+    found.push_back({"same_load_p50", "us", bench::to_us(all.without.quantile(0.5))});
+    found.push_back({"same_load_p999", "us", bench::to_us(all.without.quantile(0.999))});
+    found.push_back({"heartbeat_to_same_load_p999", "x", all.ratio_at(0.999)});
+    found.push_back({"burner_p50", "us", bench::to_us(all.idle.quantile(0.5))});
+    found.push_back({"burner_p999", "us", bench::to_us(all.idle.quantile(0.999))});
+    found.push_back({"heartbeat_to_burner_p999", "x", all.ratio_to_idle_at(0.999)});
 }
 
 void add_wake_ups(figures& found)
