@@ -7,7 +7,7 @@
 #include <set>
 #include <thread>
 
-#include "pool/fixture.hpp"
+#include "pool/steps.hpp"
 
 namespace modelpool {
 namespace {
@@ -41,8 +41,7 @@ MODELPOOL_ASYNC_TEST(
     for (const float value : one[0])
         length += static_cast<double>(value) * static_cast<double>(value);
     CHECK(length == Approx(1));
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
     CHECK(adds_up(stats_of(models, "m")));
 }
 
@@ -75,8 +74,7 @@ MODELPOOL_ASYNC_TEST("pool: options reach the model, prompt and limit and encodi
     const embedder_info info = co_await std::move(about);
     CHECK(info.dim == 4);
     CHECK(info.prompts.at("query") == "find: ");
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
 }
 
 MODELPOOL_ASYNC_TEST(
@@ -98,8 +96,7 @@ MODELPOOL_ASYNC_TEST(
     auto wide = outcome_of(model.embed("x", embed_options{}.dimension(7)));
     const outcome dim = co_await std::move(wide);
     CHECK(dim.code == errc::invalid_argument);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
     CHECK(adds_up(stats_of(models, "m")));
 }
 
@@ -152,8 +149,7 @@ MODELPOOL_ASYNC_TEST("pool: 64 concurrent calls each get their own rows", "[pool
         CHECK(rows.to_f32(0) == fake_row("caller " + std::to_string(i), 4));
         CHECK(rows.to_f32(1) == fake_row("second of " + std::to_string(i), 4));
     }
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
     const model_stats seen = stats_of(models, "m");
     CHECK(seen.n_requests == 64);
     CHECK(seen.n_succeeded == 64);
@@ -197,8 +193,7 @@ MODELPOOL_ASYNC_TEST("pool: one bad text fails its own request only, and is name
     }
     auto first_end = first.get();
     co_await std::move(first_end);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
     const model_stats seen = stats_of(models, "m");
     CHECK(seen.n_failed == 5);
     CHECK(adds_up(seen));
@@ -219,8 +214,7 @@ MODELPOOL_ASYNC_TEST(
     auto small = model.embed("small");
     co_await std::move(small);
     CHECK(plan->n_builds == 1);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
 }
 
 MODELPOOL_ASYNC_TEST(
@@ -242,8 +236,7 @@ MODELPOOL_ASYNC_TEST(
     const embeddings rows = co_await std::move(fresh);
     CHECK(rows.to_f32(0) == fake_row("good", 4));
     CHECK(plan->n_builds == 2);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
     CHECK(log.n_with("failed for good") == 1);
     CHECK(adds_up(stats_of(models, "m")));
 }
@@ -261,8 +254,7 @@ MODELPOOL_ASYNC_TEST("pool: a good batch between bad ones keeps the worker", "[p
         CHECK(seen.ok() == (std::string_view{text} == "good"));
     }
     CHECK(plan->n_builds == 1);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
 }
 
 MODELPOOL_ASYNC_TEST("pool: ten thousand texts of one caller do not starve another", "[pool]")
@@ -293,8 +285,7 @@ MODELPOOL_ASYNC_TEST("pool: ten thousand texts of one caller do not starve anoth
         all_right = all_right && rows.to_f32(i) == fake_row(many[i], 4);
     CHECK(all_right);
     CHECK(plan->n_largest_batch <= 256);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
 }
 
 MODELPOOL_ASYNC_TEST("pool: a text above the batch size goes alone", "[pool]")
@@ -310,8 +301,7 @@ MODELPOOL_ASYNC_TEST("pool: a text above the batch size goes alone", "[pool]")
     CHECK(rows.to_f32(0) == fake_row(large, 4));
     CHECK(rows.to_f32(1) == fake_row("small", 4));
     CHECK(plan->n_runs == 2);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
 }
 
 MODELPOOL_ASYNC_TEST(
@@ -342,8 +332,7 @@ MODELPOOL_ASYNC_TEST(
         const outcome end = co_await std::move(ending);
         CHECK(end.ok());
     }
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
     const model_stats all = stats_of(models, "m");
     CHECK(all.n_rejected == 1);
     CHECK(all.n_requests == 4);
@@ -386,8 +375,7 @@ MODELPOOL_ASYNC_TEST("pool: a deadline drops a request that no worker has begun"
         const outcome end = co_await std::move(ending);
         CHECK(end.ok());
     }
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
     CHECK(adds_up(stats_of(models, "m")));
 }
 
@@ -447,8 +435,7 @@ MODELPOOL_ASYNC_TEST("pool: requests of higher priority go first", "[pool]")
     CHECK(*order == "hnl");
     auto first = running.get();
     co_await std::move(first);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
 }
 
 MODELPOOL_ASYNC_TEST(
@@ -479,8 +466,7 @@ MODELPOOL_ASYNC_TEST(
     auto last = stubborn.end();
     const outcome seen = co_await std::move(last);
     CHECK(seen.ok());
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
     const model_stats all = stats_of(models, "m");
     CHECK(all.n_cancelled == 2);
     CHECK(all.n_spawned == 1);
@@ -503,8 +489,7 @@ MODELPOOL_ASYNC_TEST("pool: with_timeout ends a call and leaves the worker healt
     auto good = with_timeout(1h, model.embed("good"));
     const embeddings rows = co_await std::move(good);
     CHECK(rows.size() == 1);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
 }
 
 awaitable<void> warm_scenario(sweep_step step)
@@ -520,8 +505,7 @@ awaitable<void> warm_scenario(sweep_step step)
     auto after = model.embed("after", raw_rows());
     const embeddings rows = co_await std::move(after);
     CHECK(rows.to_f32(0) == fake_row("after", 4));
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
     CHECK(adds_up(stats_of(models, "m")));
     CHECK(plan->n_alive == 0);
 }
@@ -537,8 +521,7 @@ awaitable<void> cold_scenario(sweep_step step)
     auto after = model.embed("after", raw_rows());
     const embeddings rows = co_await std::move(after);
     CHECK(rows.to_f32(0) == fake_row("after", 4));
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
     CHECK(adds_up(stats_of(models, "m")));
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -63,11 +64,23 @@ inline embed_options raw_rows()
     return embed_options{}.normalize(false);
 }
 
-inline model_stats stats_of(const embed_pool& models, const std::string& key)
+/// What a pool says of one model; fails the test where it has none of that key.
+template <class C>
+model_stats stats_of(const pool<C>& models, const std::string& key)
 {
     for (const model_stats& one : models.stats())
         if (one.key == key) return one;
-    return {};
+    throw std::out_of_range{"the pool has no model '" + key + "'"};
+}
+
+/// What a pool says of its only model; fails the test where it has none, or several.
+template <class C>
+model_stats stats_in(const pool<C>& models)
+{
+    const std::vector<model_stats> all = models.stats();
+    if (all.size() != 1)
+        throw std::out_of_range{"the pool has " + std::to_string(all.size()) + " models, not one"};
+    return all.front();
 }
 
 /// Every request that was taken on has ended in one of three ways.

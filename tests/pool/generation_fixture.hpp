@@ -29,14 +29,6 @@ inline pool_options most_sequences(std::size_t n)
         sched::generation_options{}.limits(sched::scheduler_options{}.max_sequences(n)));
 }
 
-/// What a pool says of its only model.
-template <class C>
-model_stats stats_in(const pool<C>& models)
-{
-    const std::vector<model_stats> all = models.stats();
-    return all.empty() ? model_stats{} : all.front();
-}
-
 /// Steps that the only worker of a pool's only model has done.
 template <class C>
 std::uint64_t steps_in(const pool<C>& models)

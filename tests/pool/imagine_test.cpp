@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "pool/fixture.hpp"
+#include "pool/steps.hpp"
 #include "support/fake_image_generator.hpp"
 
 namespace modelpool {
@@ -34,12 +34,6 @@ image_params wanted(std::string prompt, std::size_t n_steps)
     made.prompt = std::move(prompt);
     made.n_steps = n_steps;
     return made;
-}
-
-model_stats stats_in(const image_pool& models)
-{
-    const std::vector<model_stats> all = models.stats();
-    return all.empty() ? model_stats{} : all.front();
 }
 
 awaitable<generated_image> make(image_handle model, std::string prompt)
@@ -406,6 +400,29 @@ awaitable<void> read_scenario(sweep_step step)
     CHECK(plan->n_open == 0);
 }
 
+/// The first wait for a step is swept; the image comes all the same where it ended otherwise.
+awaitable<void> next_scenario(sweep_step step)
+{
+    runtime rt{co_await boost::asio::this_coro::executor};
+    image_pool models{rt};
+    auto plan = new_image_plan();
+    const image_handle model = models.add("m", fake_image_loader(plan), workers(1, 1));
+    {
+        image_stream stream = co_await model.imagine("swept");
+        auto waiting = step.cancellable(stream.next());
+        const bool came = co_await std::move(waiting);
+        auto rest = outcome_of(stream.collect());
+        const outcome seen = co_await std::move(rest);
+        CHECK((seen.ok() || (!came && seen.code == operation_aborted)));
+    }
+    auto after = make(model, "after");
+    const generated_image seen = co_await std::move(after);
+    CHECK(seen.pixels.rgb.at(0) == 'a');
+    co_await shut(models);
+    CHECK(adds_up(stats_in(models)));
+    CHECK(plan->n_open == 0);
+}
+
 awaitable<void> info_scenario(sweep_step step)
 {
     runtime rt{co_await boost::asio::this_coro::executor};
@@ -426,6 +443,7 @@ awaitable<void> info_scenario(sweep_step step)
 TEST_CASE("imagine: imagine and its stream cancelled at every point", "[pool]")
 {
     sweep_cancellation(&imagine_scenario);
+    sweep_cancellation(&next_scenario);
     sweep_cancellation(&read_scenario);
     sweep_cancellation(&info_scenario);
 }

@@ -3,7 +3,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "pool/fixture.hpp"
+#include "pool/steps.hpp"
 #include "support/fake_devices.hpp"
 
 namespace modelpool {
@@ -68,8 +68,7 @@ MODELPOOL_ASYNC_TEST("cold start spawns two workers", "[pool]")
     CHECK(plan->n_builds == 1);
     CHECK(seen.shared_bytes == 400);
     CHECK(rt.memory().reserved_bytes() == 420);  // the weights once, the rest for each
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
     CHECK(rt.memory().reserved_bytes() == 0);
 }
 
@@ -88,8 +87,7 @@ MODELPOOL_ASYNC_TEST("pool: a model that cannot share is loaded for each worker"
     co_await std::move(both);
     CHECK(rt.memory().reserved_bytes() == 620);
     CHECK(stats_of(models, "m").n_replicated == 0);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
     CHECK(rt.memory().reserved_bytes() == 0);
 }
 
@@ -120,8 +118,7 @@ MODELPOOL_ASYNC_TEST("pool: where two do not fit, one worker serves", "[pool]")
         auto removing = models.remove("large " + std::to_string(round), 5s);
         co_await std::move(removing);
     }
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
 }
 
 MODELPOOL_ASYNC_TEST("concurrent requests spawn more workers", "[pool]")
@@ -150,8 +147,7 @@ MODELPOOL_ASYNC_TEST("concurrent requests spawn more workers", "[pool]")
         co_await std::move(ending);
     }
     CHECK(stats_of(models, "m").n_spawned == 3);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
 }
 
 MODELPOOL_ASYNC_TEST(
@@ -183,8 +179,7 @@ MODELPOOL_ASYNC_TEST(
     plan->on_build = nullptr;
     auto again = model.embed("x");
     co_await std::move(again);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
     const model_stats seen = stats_of(models, "m");
     CHECK(seen.n_failed == 6);
     CHECK(seen.n_load_failures >= 1);
@@ -223,8 +218,7 @@ MODELPOOL_ASYNC_TEST("pool: exceptions of a user's loader arrive as they are", "
         memory = true;
     }
     CHECK(memory);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
 }
 
 MODELPOOL_ASYNC_TEST("pool: a loader that gives no model is load_failed", "[pool]")
@@ -240,8 +234,7 @@ MODELPOOL_ASYNC_TEST("pool: a loader that gives no model is load_failed", "[pool
     const outcome refused = co_await std::move(none);
     CHECK(refused.code == errc::invalid_argument);
     CHECK_FALSE(models.has("n"));
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
 }
 
 MODELPOOL_ASYNC_TEST(
@@ -273,8 +266,7 @@ MODELPOOL_ASYNC_TEST(
     CHECK(cold.code == model_errc::failed);
     auto gone = until([&] { return stats_of(models, "m").workers.size() == 2; });
     co_await std::move(gone);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
 }
 
 MODELPOOL_ASYNC_TEST("pool: models have one name each", "[pool]")
@@ -318,8 +310,7 @@ MODELPOOL_ASYNC_TEST("pool: the last waiter to leave stops the load", "[pool]")
     plan->build_door.open();
     auto fresh = model.embed("c");
     co_await std::move(fresh);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
     CHECK(adds_up(stats_of(models, "m")));
 }
 
@@ -347,8 +338,7 @@ MODELPOOL_ASYNC_TEST(
     request.cancel();  // now nobody wants it
     auto stopped_too = until([&] { return stats_of(models, "m").workers.empty(); });
     co_await std::move(stopped_too);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
     CHECK(plan->n_alive == 0);
 }
 
@@ -397,8 +387,7 @@ MODELPOOL_ASYNC_TEST(
     auto served = request.end();
     const outcome seen = co_await std::move(served);
     CHECK(seen.ok());
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
 }
 
 MODELPOOL_ASYNC_TEST(
@@ -427,8 +416,7 @@ MODELPOOL_ASYNC_TEST(
     auto call = model.embed("x");
     co_await std::move(call);
     CHECK(*told == "m cuda:3 bf16 org/name no fetcher");
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
 }
 
 awaitable<void> spawn_scenario(sweep_step step)
@@ -445,8 +433,7 @@ awaitable<void> spawn_scenario(sweep_step step)
     auto after = models.find("m").embed("after", raw_rows());
     const embeddings rows = co_await std::move(after);
     CHECK(rows.to_f32(0) == fake_row("after", 4));
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
     CHECK(rt.memory().reserved_bytes() == 0);
     CHECK(plan->n_alive == 0);
 }

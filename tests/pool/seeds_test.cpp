@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "pool/fixture.hpp"
+#include "pool/steps.hpp"
 
 namespace modelpool {
 namespace {
@@ -100,8 +100,7 @@ MODELPOOL_ASYNC_TEST(
         CHECK(seen.text == "model 'm': the first file is bad");
     }
     pair->second.open();
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
     CHECK(adds_up(stats_of(models, "m")));
 }
 
@@ -165,8 +164,7 @@ MODELPOOL_ASYNC_TEST(
     co_await std::move(again);
     CHECK(plan->n_loader_calls == 1);
     CHECK(stats_of(models, "m").n_load_failures == 2);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
 }
 
 /// An embedder that may be held up in each part of its life, and listens to nobody.

@@ -11,7 +11,8 @@
 namespace modelpool::testing {
 
 /// Ends a pool within a limit that only a test that hangs meets.
-inline awaitable<void> shut(embed_pool& models)
+template <class C>
+awaitable<void> shut(pool<C>& models)
 {
     auto ending = models.shutdown(patience);
     co_await std::move(ending);
