@@ -469,5 +469,38 @@ MODELPOOL_ASYNC_TEST("pool: a request that left the queue gives its place back",
     CHECK(stats_of(models, "m").n_rejected == 0);
 }
 
+MODELPOOL_ASYNC_TEST(
+    "breaker: batches that give no row count against the model, those with one do not", "[pool]")
+{
+    const executor ex = co_await boost::asio::this_coro::executor;
+    runtime rt{ex};
+    embed_pool models{rt, pool_options{}.breaker(breaker_options{}.n_failures(3))};
+    auto plan = new_plan();
+    const embed_handle model = models.add("m", fake_loader(plan), workers(1, 1));
+    const auto fails = [&model](std::string text) { return outcome_of(model.embed(text)); };
+    for (int i = 0; i < 2; ++i) {
+        for (const char* text : {"bad row", "not a number"}) {
+            auto call = fails(text);
+            const outcome seen = co_await std::move(call);
+            CHECK(seen.code == model_errc::failed);
+        }
+        auto mixed = outcome_of(model.embed(strings("bad row", "fine")));  // one batch
+        const outcome seen = co_await std::move(mixed);
+        CHECK(seen.code == model_errc::failed);
+        CHECK(stats_of(models, "m").breaker == breaker_state::closed);
+    }
+    for (const char* text : {"bad row", "not a number", "short row"}) {
+        auto call = fails(text);
+        const outcome seen = co_await std::move(call);
+        CHECK(seen.code == model_errc::failed);
+    }
+    CHECK(stats_of(models, "m").breaker == breaker_state::open);
+    auto refused = fails("fine");
+    const outcome seen = co_await std::move(refused);
+    CHECK(seen.code == pool_errc::circuit_open);
+    CHECK(stats_of(models, "m").n_retired == 0);  // its batches came back
+    co_await shut(models);
+}
+
 }  // namespace
 }  // namespace modelpool

@@ -515,5 +515,31 @@ MODELPOOL_ASYNC_TEST("generation: eviction never takes a worker with a held stre
     co_await std::move(other_ending);
 }
 
+MODELPOOL_ASYNC_TEST(
+    "breaker: a stream that fails after its handle was given counts, and one that ends well resets",
+    "[pool]")
+{
+    const executor ex = co_await boost::asio::this_coro::executor;
+    runtime rt{ex};
+    text_pool models{rt, pool_options{}.breaker(breaker_options{}.n_failures(2))};
+    auto plan = new_text_plan();
+    const text_handle model = models.add("m", fake_text_loader(plan), workers(1, 1));
+    for (const bool ends_well : {true, false, false}) {
+        token_stream stream = co_await model.complete(ends_well ? "say x" : "fail after 2");
+        auto reading = outcome_of(stream.collect());
+        const outcome seen = co_await std::move(reading);
+        CHECK(seen.ok() == ends_well);
+        if (!ends_well) CHECK(seen.code == model_errc::failed);
+        auto counted = until([&] { return adds_up(stats_in(models)); });
+        co_await std::move(counted);
+    }
+    CHECK(stats_in(models).breaker == breaker_state::open);
+    auto refused = outcome_of(model.complete("say x"));
+    const outcome seen = co_await std::move(refused);
+    CHECK(seen.code == pool_errc::circuit_open);
+    auto ending = models.shutdown(5s);
+    co_await std::move(ending);
+}
+
 }  // namespace
 }  // namespace modelpool

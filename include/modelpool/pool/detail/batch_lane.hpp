@@ -215,10 +215,15 @@ void batch_lane<Kind>::route(std::vector<row_type> rows, step_report& report)
 {
     for (std::size_t i = 0; i < batch_.size(); ++i) {
         const target& to = batch_[i];
-        if (!rows[i].ok())
-            to.request->fail_item(to.index, rows[i].failure());
-        else if (to.request->finish_item(
-                     to.index, std::move(rows[i].value()), Kind::usage(inputs_[i])))
+        const std::exception_ptr fault =
+            rows[i].ok() ? to.request->fault_of(rows[i].value()) : rows[i].failure();
+        if (fault) {
+            report.item_failed(fault);
+            report.fail(to.request, to.request->failure_of_item(to.index, fault));
+            continue;
+        }
+        ++report.n_succeeded;
+        if (to.request->finish_item(to.index, std::move(rows[i].value()), Kind::usage(inputs_[i])))
             report.done.push_back(to.request);
     }
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <modelpool/capability/model.hpp>
+#include <modelpool/pool/detail/failures.hpp>
 #include <modelpool/pool/detail/job.hpp>
 #include <modelpool/sched/generation_options.hpp>
 
@@ -41,13 +42,24 @@ struct step_report {
         }
     }
 
+    /// Notes an input that came out without a result, for a reason of its own.
+    void item_failed(const std::exception_ptr& why) noexcept
+    {
+        if (!blame && blames_model(why)) blame = why;
+    }
+
     std::size_t n_items{0};
+    /// Inputs that came out well, and streams that ended well: what shows that the model works. A
+    /// step in the midst of a stream does not.
+    std::size_t n_succeeded{0};
     std::size_t n_tokens{0};
     /// Jobs whose result is complete.
     std::vector<std::shared_ptr<job>> done;
     std::vector<failed_job> failed;
     /// Set where the model itself failed, not a single item of the batch.
     std::exception_ptr failure;
+    /// The first failure of a single item that speaks against the model.
+    std::exception_ptr blame;
 };
 
 /// What a pool tells its engines about requests of one model.

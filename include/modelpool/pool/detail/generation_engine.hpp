@@ -360,8 +360,10 @@ inline void generation_engine::run(run_context& context, step_report& report)
     if (updates.empty() && context.stop_requested()) return;
     report.n_items = core_->last_plan().sequences.size();
     report.n_tokens = core_->last_plan().rows.size();
-    for (sched::generation_update& update : updates)
+    for (sched::generation_update& update : updates) {
+        if (update.failure) report.item_failed(update.failure);
         take_update(update, report);
+    }
 }
 
 /// Fails what took part in a step that did not come about; the others go on.
@@ -488,6 +490,7 @@ generation_engine::end(streaming& one, const sched::generation_update& update, s
     last.timings.prefill = first - request.begun_at();
     last.timings.decode = now - first;
     request.set_end(last);
+    if (last.reason != finish_reason::cancelled) ++report.n_succeeded;
     report.done.push_back(one.request);
 }
 
@@ -552,6 +555,7 @@ inline void generation_engine::fail_scoring(
 
 inline void generation_engine::finish_scoring(scoring& one, step_report& report)
 {
+    ++report.n_succeeded;
     report.done.push_back(one.request);
     std::erase_if(scorings_, [&](const scoring& other) { return &other == &one; });
 }

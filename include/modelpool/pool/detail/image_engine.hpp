@@ -148,6 +148,7 @@ inline void image_engine::advance(run_context& context, step_report& report)
     last.image = model_->finish(context);
     if (context.stop_requested()) return;
     current_->set_image(std::move(last));
+    ++report.n_succeeded;
     report.done.push_back(current_);
     leave();
 }

@@ -100,10 +100,19 @@ public:
         return plan_;
     }
 
-    /// One input cannot be computed: the request fails, and its error says which it was.
-    void fail_item(std::size_t index, std::exception_ptr why) noexcept;
-    /// Stores the row of an input, cut and scaled as asked. True where it was the last one.
+    /// What the request fails with where one input cannot be computed: its error says which it was.
+    std::exception_ptr
+    failure_of_item(std::size_t index, const std::exception_ptr& why) const noexcept;
+    /// One input cannot be computed: the request fails.
+    void fail_item(std::size_t index, const std::exception_ptr& why) noexcept
+    {
+        fail(failure_of_item(index, why));
+    }
+    /// Why a row that the model gave is none: too short, or not all numbers; null where it is one.
     /// Precondition: this thread called `plan`.
+    std::exception_ptr fault_of(const std::vector<float>& row) const;
+    /// Stores the row of an input, which has no fault, cut and scaled as asked. True where it was
+    /// the last one. Precondition: this thread called `plan`.
     bool finish_item(std::size_t index, std::vector<float> row, const embedding_usage& used);
     void deliver() noexcept override
     {
@@ -134,40 +143,43 @@ private:
 };
 
 template <class Kind>
-void rows_job<Kind>::fail_item(std::size_t index, std::exception_ptr why) noexcept
+std::exception_ptr
+rows_job<Kind>::failure_of_item(std::size_t index, const std::exception_ptr& why) const noexcept
 {
     try {
         try {
             std::rethrow_exception(why);
         } catch (const error& problem) {
-            why = std::make_exception_ptr(named(problem, index));
+            return std::make_exception_ptr(named(problem, index));
         } catch (const std::bad_alloc&) {
-            why = std::make_exception_ptr(named(error{model_errc::out_of_memory}, index));
+            return std::make_exception_ptr(named(error{model_errc::out_of_memory}, index));
         } catch (...) {
-            fail(why);  // not the library's: it goes to the caller as it is
-            return;
+            return why;  // not the library's: it goes to the caller as it is
         }
     } catch (const std::bad_alloc&) {
-        // There is no memory for the name: the error goes without.
+        return why;  // there is no memory for the name: the error goes without
     }
-    fail(std::move(why));
+}
+
+template <class Kind>
+std::exception_ptr rows_job<Kind>::fault_of(const std::vector<float>& row) const
+{
+    const auto finite = [](float value) { return std::isfinite(value); };
+    if (row.size() < plan_.dim)
+        return std::make_exception_ptr(error{
+            model_errc::failed,
+            "the model gave " + std::to_string(row.size()) + " numbers, expected " +
+                std::to_string(plan_.dim)});
+    if (!std::all_of(row.begin(), row.end(), finite))
+        return std::make_exception_ptr(
+            error{model_errc::failed, "the model gave numbers that are not finite"});
+    return nullptr;
 }
 
 template <class Kind>
 bool rows_job<Kind>::finish_item(
     std::size_t index, std::vector<float> row, const embedding_usage& used)
 {
-    const auto finite = [](float value) { return std::isfinite(value); };
-    if (row.size() < plan_.dim || !std::all_of(row.begin(), row.end(), finite)) {
-        fail_item(
-            index,
-            std::make_exception_ptr(error{
-                model_errc::failed,
-                row.size() < plan_.dim ? "the model gave " + std::to_string(row.size()) +
-                                             " numbers, expected " + std::to_string(plan_.dim)
-                                       : "the model gave numbers that are not finite"}));
-        return false;
-    }
     row.resize(plan_.dim);
     if (options_.normalize()) detail::normalize(row);
     const std::lock_guard lock{mutex_};

@@ -391,7 +391,7 @@ MODELPOOL_DECL void group::serve(worker& self)
         const bool lost_device = account(self, report);
         if (!self.stop && queue_.empty() && !self.model->holds()) rest(self);
         lock.unlock();
-        if (report.failure) announce_breaker();
+        if (report.failure || report.blame) announce_breaker();
         if (lost_device) runtime_.report_device_lost(self.options.device());
         for (const step_report::failed_job& one : report.failed)
             one.request->fail(one.why);
@@ -477,8 +477,12 @@ MODELPOOL_DECL bool group::account(worker& self, const step_report& report)
     self.n_items += report.n_items;
     self.n_tokens += report.n_tokens;
     if (!report.failure) {
-        self.n_failures_in_row = 0;
-        if (report.n_items > 0) breaker_.succeeded();
+        if (report.n_succeeded > 0) {
+            self.n_failures_in_row = 0;
+            breaker_.succeeded();
+        } else if (report.blame) {
+            breaker_.failed(runtime_.time().now());
+        }
         return false;
     }
     breaker_.failed(runtime_.time().now());
