@@ -9,40 +9,17 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "pool/fixture.hpp"
+#include "pool/steps.hpp"
 #include "support/fake_devices.hpp"
 
 namespace modelpool::testing {
 namespace {
 
 using namespace std::chrono_literals;
-
-awaitable<void> shut(embed_pool& models)
-{
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
-}
-
-/// Embeds a text, and fails the test where that fails.
-awaitable<void> serve(embed_handle model, std::string text)
-{
-    auto call = model.embed(std::move(text));
-    co_await std::move(call);
-}
-
-/// Until the worker that served last rests.
-awaitable<void> until_resting(const embed_pool& models, std::size_t n_workers)
-{
-    auto resting = until([&models, n_workers] {
-        const model_stats seen = stats_of(models, "m");
-        return seen.n_workers(worker_state::idle) + seen.n_workers(worker_state::ready) ==
-               n_workers;
-    });
-    co_await std::move(resting);
-}
 
 // --- idle eviction -------------------------------------------------------------------------------------------
 
@@ -58,11 +35,11 @@ MODELPOOL_ASYNC_TEST("pool: a worker that rests for its idle limit is unloaded",
     options.worker(worker_options{}.memory({100, 10, 0}));
     const embed_handle model = models.add("m", fake_loader(plan), options);
     co_await serve(model, "x");
-    co_await until_resting(models, 1);
+    co_await until_resting(models, "m", 1);
     time.advance(59s);
     CHECK(stats_of(models, "m").workers.size() == 1);
     co_await serve(model, "y");  // idleness counts from the last request
-    co_await until_resting(models, 1);
+    co_await until_resting(models, "m", 1);
     time.advance(59s);
     CHECK(stats_of(models, "m").workers.size() == 1);
     time.advance(1s);
@@ -86,10 +63,10 @@ MODELPOOL_ASYNC_TEST("pool: idle workers go one by one, the least recently used 
     auto plan = new_plan();
     const embed_handle model = models.add("m", fake_loader(plan), workers(2, 2));
     co_await serve(model, "x");
-    co_await until_resting(models, 2);
+    co_await until_resting(models, "m", 2);
     time.advance(30s);
     co_await serve(model, "y");  // by one of the two
-    co_await until_resting(models, 2);
+    co_await until_resting(models, "m", 2);
     time.advance(30s);
     auto first_gone = until([&] {
         time.advance(0s);  // one that was just looking for work sets its alarm a moment later
@@ -148,7 +125,7 @@ MODELPOOL_ASYNC_TEST("pool: no alarm is armed for models that never go idle", "[
     auto plan = new_plan();
     const embed_handle model = models.add("m", fake_loader(plan));
     co_await serve(model, "x");
-    co_await until_resting(models, 1);
+    co_await until_resting(models, "m", 1);
     CHECK(time.n_alarms() == 0);
     co_await shut(models);
 }
@@ -164,7 +141,7 @@ MODELPOOL_ASYNC_TEST("pool: deadlines that pass leave no alarms behind", "[pool]
     for (int i = 0; i < 50; ++i) {
         auto call = model.embed("x", {}, request_options{}.deadline(time.now() + 1s));
         co_await std::move(call);
-        co_await until_resting(models, 1);
+        co_await until_resting(models, "m", 1);
         time.advance(2s);
     }
     CHECK(time.n_alarms() <= 1);
@@ -236,6 +213,59 @@ MODELPOOL_ASYNC_TEST("pool: a long batch that reports its steps is not taken for
     co_await std::move(call);
     CHECK(n_advanced == 12);
     CHECK(stats_of(models, "m").n_stalled == 0);
+    co_await shut(models);
+}
+
+MODELPOOL_ASYNC_TEST(
+    "pool: a load that makes no progress is reported, and marked until it comes further", "[pool]")
+{
+    const executor ex = co_await boost::asio::this_coro::executor;
+    test_clock time;
+    log_lines lines;
+    runtime rt{ex, runtime_options{}.time(time).log(lines.sink()).memory_limit_bytes(100)};
+    event_subscription events = rt.events({event_kind::stalled});
+    embed_pool models{rt, pool_options{}.stall_limit(10s)};
+    auto plan = new_plan();
+    plan->build_door.shut();
+    auto where = std::make_shared<std::optional<load_context>>();
+    const loader<text_embedding> load = [plan, where](load_context at) {
+        where->emplace(at);
+        return load_fake(plan, std::move(at));
+    };
+    const embed_handle model =
+        models.add("m", load, workers(1, 4).worker(worker_options{}.memory({70, 0, 0})));
+    const started<embeddings> call{ex, model.embed("x")};
+    auto loading = until([plan] { return plan->build_door.n_waiting() == 1; });
+    co_await std::move(loading);
+    time.advance(9s);
+    CHECK(stats_of(models, "m").n_stalled == 0);
+    time.advance(1s);
+    CHECK(stats_of(models, "m").n_stalled == 1);
+    CHECK(stats_of(models, "m").workers.at(0).stalled);
+    CHECK(lines.n_with("no progress for 10 s") == 1);
+    CHECK(events.try_next());
+    // It may only be slow: no other is started in its place, and its bytes stay reserved.
+    const started<embeddings> other{ex, model.embed("y")};
+    auto queued = until([&] { return stats_of(models, "m").n_waiting == 2; });
+    co_await std::move(queued);
+    CHECK(stats_of(models, "m").workers.size() == 1);
+    CHECK(stats_of(models, "m").breaker == breaker_state::closed);
+    CHECK(rt.memory().reserved_bytes() == 70);
+    (*where)->report("tensors");
+    CHECK_FALSE(stats_of(models, "m").workers.at(0).stalled);
+    time.advance(9s);
+    CHECK(stats_of(models, "m").n_stalled == 1);
+    time.advance(1s);
+    CHECK(stats_of(models, "m").n_stalled == 2);
+    where->reset();
+    plan->build_door.open();
+    for (const auto& one : {call, other}) {
+        auto ending = one.end();
+        const outcome end = co_await std::move(ending);
+        CHECK(end.ok());
+    }
+    CHECK_FALSE(stats_of(models, "m").workers.at(0).stalled);
+    CHECK(stats_of(models, "m").workers.size() == 1);
     co_await shut(models);
 }
 
@@ -420,7 +450,7 @@ MODELPOOL_ASYNC_TEST("pool: the states of a worker can be followed", "[pool]")
     auto plan = new_plan();
     const embed_handle model = models.add("m", fake_loader(plan), workers(1, 1));
     co_await serve(model, "x");
-    co_await until_resting(models, 1);
+    co_await until_resting(models, "m", 1);
     time.advance(60s);
     std::vector<std::string> told;
     while (told.size() < 7) {

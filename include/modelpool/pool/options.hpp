@@ -159,7 +159,9 @@ public:
 
     /// A worker that computes and reports no step for so long counts as stalled: it is reported,
     /// gets no new work, and goes once it comes back. It is looked at once in that time, so that up
-    /// to twice as long may pass. Longer than a century: never.
+    /// to twice as long may pass. A load that reports no progress for so long is reported too, and
+    /// marked until it comes further; no other is started in its place, since it may only be slow.
+    /// What stalls keeps its memory reserved. Longer than a century: never.
     pool_options& stall_limit(std::chrono::nanoseconds value)
     {
         stall_limit_ = value;

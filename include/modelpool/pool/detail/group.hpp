@@ -67,11 +67,13 @@ struct worker {
     bool nudged{false};      // while parked: one of them may go on now
     bool takes_more{false};  // while processing: it takes further requests beside those it has
     bool in_step{false};
-    bool stalled{false};    // no progress for too long: no new work, and it goes once it comes back
-    bool has_room{false};   // its memory is reserved
-    bool on_demand{false};  // started by requests, not by spawn_worker
-    bool promised{false};   // a spawn_worker waits for it, or is about to
-    std::size_t n_lent{0};  // others are copying its model now
+    bool in_load{false};   // its memory is there, and its model is on the way
+    bool stalled{false};   // no progress for too long: no new work, and it goes once it comes back;
+                           // while it loads, a mark that its next progress takes away
+    bool has_room{false};  // its memory is reserved
+    bool on_demand{false};       // started by requests, not by spawn_worker
+    bool promised{false};        // a spawn_worker waits for it, or is about to
+    std::size_t n_lent{0};       // others are copying its model now
     std::exception_ptr failure;  // why it went
     clock::time_point last_used;
     clock::time_point progress_at;  // of a step: when it began, or was last seen to advance
@@ -201,6 +203,7 @@ private:
     void replace(worker& gone);
     void wake_coming();
     std::shared_ptr<worker> find_source(worker& self, std::unique_lock<std::mutex>& lock) const;
+    void watch_load(worker& self);
     bool may_serve_later(const worker& failed, const std::exception_ptr& why) const;
     /// Takes the waiters of a worker (or, null, of the drain) out, claimed, to be answered without
     /// the lock.
@@ -246,6 +249,7 @@ private:
     std::exception_ptr too_late() const;
     std::exception_ptr with_key(const std::exception_ptr& why) const;
     std::string holder(const worker& one) const;
+    std::string stall_text(const worker& one) const;
 
     runtime& runtime_;
     group_setup setup_;

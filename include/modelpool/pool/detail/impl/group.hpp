@@ -180,7 +180,7 @@ MODELPOOL_DECL group_view group::scaling_view() const
     group_view seen;
     seen.n_waiting = queue_.size();
     for (const std::shared_ptr<worker>& one : workers_) {
-        if (one->stalled) continue;
+        if (one->stalled && !one->in_load) continue;
         const bool works = one->life.now() == worker_state::processing;
         seen.n_coming += one->life.coming() ? 1 : 0;
         seen.n_resting += one->life.resting() || (works && one->takes_more) ? 1 : 0;

@@ -60,8 +60,11 @@ MODELPOOL_DECL void group::progressed(std::uint64_t worker_id, load_progress pro
     progress.model = key();
     progress.worker = worker_id;
     const std::lock_guard lock{mutex_};
-    for (const std::shared_ptr<worker>& one : workers_)
-        if (one->id == worker_id && one->life.coming()) one->progress = progress;
+    for (const std::shared_ptr<worker>& one : workers_) {
+        if (one->id != worker_id || !one->life.coming()) continue;
+        one->progress = progress;
+        if (one->in_load) watch_load(*one);
+    }
     queue_.for_each([&](const std::shared_ptr<job>& one) { one->report(progress); });
     if (!runtime_.publisher().wants(event_kind::load_progress)) return;
     event happened = event_of(event_kind::load_progress, worker_id);
@@ -143,13 +146,22 @@ MODELPOOL_DECL clock::time_point group::idle_until(const worker& one) const
 
 MODELPOOL_DECL clock::time_point group::stalls_at(const worker& one) const
 {
-    if (!one.in_step || one.stalled) return clock::time_point::max();
+    if (!(one.in_step || one.in_load) || one.stalled) return clock::time_point::max();
     return later(one.progress_at, options().stall_limit());
 }
 
 MODELPOOL_DECL void group::watch_idle(const worker& one)
 {
     set_alarm(idle_until(one));
+}
+
+/// A load began, or came further. Under the lock.
+MODELPOOL_DECL void group::watch_load(worker& self)
+{
+    self.in_load = true;
+    self.stalled = false;
+    self.progress_at = runtime_.time().now();
+    set_alarm(stalls_at(self));
 }
 
 MODELPOOL_DECL std::vector<std::shared_ptr<job>> group::take_late(clock::time_point now)
@@ -181,7 +193,9 @@ MODELPOOL_DECL std::vector<std::shared_ptr<worker>> group::take_stalled(clock::t
         }
         if (stalls_at(*one) > now) continue;
         one->stalled = true;
-        breaker_.failed(now);  // who hangs every time must not be given ever more threads
+        // Who hangs every time must not be given ever more threads; a load that hangs is given
+        // none beside it, since it counts among those that are coming.
+        if (!one->in_load) breaker_.failed(now);
         ++n_stalled_;
         found.push_back(one);
         runtime_.publisher().publish(event_of(event_kind::stalled, one->id));
@@ -200,6 +214,13 @@ MODELPOOL_DECL void group::rearm(clock::time_point now)
         next = std::min({next, idle_until(*one), stalls_at(*one)});
     alarm_ = clock::time_point::max();
     if (next != clock::time_point::max()) set_alarm(std::max(next, now));
+}
+
+MODELPOOL_DECL std::string group::stall_text(const worker& one) const
+{
+    const auto limit = std::chrono::duration_cast<std::chrono::seconds>(options().stall_limit());
+    return holder(one) + " made no progress for " + std::to_string(limit.count()) +
+           " s: it gets no new work until it comes back, and its memory stays reserved";
 }
 
 MODELPOOL_DECL void group::look_around(std::uint64_t alarm)
@@ -225,13 +246,7 @@ MODELPOOL_DECL void group::look_around(std::uint64_t alarm)
         one->fail(too_late());
     if (!stalled.empty()) announce_breaker();
     for (const std::shared_ptr<worker>& one : stalled)
-        runtime_.log(
-            log_level::warning,
-            holder(*one) + " made no progress for " +
-                std::to_string(
-                    std::chrono::duration_cast<std::chrono::seconds>(options().stall_limit())
-                        .count()) +
-                " s: it gets no new work until it comes back, and its memory stays reserved");
+        runtime_.log(log_level::warning, stall_text(*one));
     for (const auto& one : drained)
         one->answer.send(nullptr, {});
     const std::lock_guard lock{mutex_};

@@ -113,6 +113,7 @@ MODELPOOL_DECL std::shared_ptr<worker> group::borrow_source(worker& self)
     if (source) {
         ++source->n_lent;
         enter(self, worker_state::loading);
+        watch_load(self);
     }
     return source;
 }
@@ -189,6 +190,7 @@ MODELPOOL_DECL void group::load(worker& self)
         wake_coming();
         self.session = session;
         if (self.life.now() == worker_state::spawning) enter(self, worker_state::loading);
+        watch_load(self);
     }
     const clock::time_point begun = runtime_.time().now();
     say_stage(self, "load");
@@ -263,6 +265,8 @@ MODELPOOL_DECL void group::announce_ready(worker& self)
         const std::lock_guard lock{mutex_};
         self.session.reset();
         self.progress.reset();
+        self.in_load = false;
+        self.stalled = false;
         if (self.stop) std::rethrow_exception(aborted());
         enter(self, worker_state::ready);
         if (!std::exchange(load_works_, true)) keep_load(self.load, self.options);
@@ -318,6 +322,8 @@ MODELPOOL_DECL void group::load_failed(worker& self, const std::exception_ptr& w
         unwanted = self.stop;
         self.session.reset();
         self.progress.reset();
+        self.in_load = false;
+        self.stalled = false;
         if (closed_)
             self.failure = std::make_exception_ptr(shut_down());
         else if (!self.failure)
