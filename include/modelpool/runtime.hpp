@@ -154,13 +154,15 @@ public:
 
     /// Takes bytes from a device's memory budget, evicting idle workers of any pool, least recently
     /// used first, where there is no room; blocks while evicted workers go. `stop`, once true and
-    /// after `memory().interrupt()`, ends the wait.
+    /// after `memory().interrupt()`, ends the wait. Workers that hold the shared part `kept` (see
+    /// `detail::eviction_candidate`; 0: none) stay: the bytes are for a copy of theirs.
     /// Errors: pool_errc::memory_exhausted; operation_aborted when stopped.
     reservation blocking_reserve(
         const device& where,
         std::uint64_t bytes,
         const std::string& holder,
-        const std::function<bool()>& stop);
+        const std::function<bool()>& stop,
+        std::uint64_t kept = 0);
 
     /// A pool makes its idle workers known, and takes itself back before it is destroyed.
     void enlist(detail::evictable& pool)
@@ -187,7 +189,8 @@ private:
 
     /// Starts the eviction of enough idle workers for `bytes`; throws where that cannot be enough.
     /// True where bytes are on their way, false where trying again at once is right.
-    bool make_room(const device& where, std::uint64_t bytes, const std::string& holder);
+    bool make_room(
+        const device& where, std::uint64_t bytes, const std::string& holder, std::uint64_t kept);
 
     executor executor_;
     fetcher* fetcher_;

@@ -2,6 +2,7 @@
 
 #include <modelpool/hub/fetcher.hpp>
 
+#include <atomic>
 #include <cmath>
 #include <cstddef>
 #include <memory>
@@ -70,6 +71,42 @@ described(vision_handle model, image_source source, generation_params params = {
     auto reading = stream.collect();
     generation_result answer = co_await std::move(reading);
     co_return std::move(answer.text);
+}
+
+MODELPOOL_ASYNC_TEST(
+    "generation: a KV cache is paid for before it is made, and keeps nobody else out", "[pool]")
+{
+    const executor ex = co_await boost::asio::this_coro::executor;
+    runtime rt{ex, runtime_options{}.memory_limit_bytes(1000)};
+    text_pool models{
+        rt, pool_options{}.generation(sched::generation_options{}.kv_budget_bytes(320))};
+    auto slow = new_text_plan();
+    slow->bytes.shared_bytes = 100;
+    door allocating;
+    allocating.shut();
+    std::atomic<std::uint64_t> n_paid{0};
+    slow->on_allocate = [&rt, &allocating, &n_paid] {
+        n_paid = rt.memory().reserved_bytes();
+        allocating.blocking_pass({});
+    };
+    const text_handle first = models.add("slow", fake_text_loader(slow), workers(1, 1));
+    const started<generation_result> waiting{ex, ask(first, "say x")};
+    auto standing = until([&allocating] { return allocating.n_waiting() == 1; });
+    co_await std::move(standing);
+    CHECK(n_paid == 420);
+    auto quick = new_text_plan();
+    quick->bytes.shared_bytes = 100;
+    const text_handle second = models.add("quick", fake_text_loader(quick), workers(1, 1));
+    const generation_result seen = co_await ask(second, "say y");
+    CHECK(seen.text == "y");
+    CHECK(rt.memory().reserved_bytes() == 840);
+    allocating.open();
+    auto answering = waiting.get();
+    const generation_result late = co_await std::move(answering);
+    CHECK(late.text == "x");
+    CHECK(rt.memory().reserved_bytes() == 840);
+    auto ending = models.shutdown(5s);
+    co_await std::move(ending);
 }
 
 MODELPOOL_ASYNC_TEST("score: continuations are as likely as the model finds them", "[pool]")

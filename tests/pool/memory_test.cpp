@@ -1,24 +1,12 @@
 // How the workers of all pools share one budget.
 
-#include "pool/fixture.hpp"
+#include "pool/steps.hpp"
 
 namespace modelpool {
 namespace {
 
 using namespace std::chrono_literals;
 using namespace testing;
-
-std::shared_ptr<fake_plan> plan_of(std::size_t shared_bytes, std::size_t replica_bytes = 0)
-{
-    auto plan = new_plan();
-    plan->bytes = footprint{shared_bytes, replica_bytes, 0};
-    return plan;
-}
-
-worker_options needing(std::uint64_t bytes)
-{
-    return worker_options{}.memory({bytes, 0, 0});
-}
 
 MODELPOOL_ASYNC_TEST("pool: what does not fit fails with the budget and its holders", "[pool]")
 {
@@ -41,8 +29,72 @@ MODELPOOL_ASYNC_TEST("pool: what does not fit fails with the budget and its hold
     auto request = outcome_of(model.embed("x"));
     const outcome refused = co_await std::move(request);
     CHECK(refused.code == pool_errc::memory_exhausted);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
+}
+
+MODELPOOL_ASYNC_TEST(
+    "pool: a worker that is spawned to help evicts others, never those it copies", "[pool]")
+{
+    const executor ex = co_await boost::asio::this_coro::executor;
+    test_clock time;
+    runtime rt{ex, runtime_options{}.memory_limit_bytes(120).time(time)};
+    embed_pool models{rt};
+    auto plan = plan_of(60, 30);
+    for (const char* key : {"m", "other"}) {  // the first one has rested longest
+        auto spawning =
+            models.spawn_worker(key, fake_loader(key[0] == 'm' ? plan : plan_of(25)), needing(25));
+        co_await std::move(spawning);
+        time.advance(1s);
+    }
+    auto helping = models.spawn_worker("m", fake_loader(plan), needing(25));
+    co_await std::move(helping);
+    CHECK(stats_of(models, "m").workers.size() == 2);
+    CHECK(stats_of(models, "m").n_replicated == 1);
+    CHECK(stats_of(models, "m").n_evicted == 0);
+    CHECK(stats_of(models, "other").n_evicted == 1);
+    auto third = outcome_of(models.spawn_worker("m", fake_loader(plan), needing(25)));
+    const outcome seen = co_await std::move(third);
+    CHECK(seen.code == pool_errc::memory_exhausted);
+    CHECK(stats_of(models, "m").n_evicted == 0);
+    CHECK(n_resting(models, "m") == 2);
+    CHECK(plan->n_builds == 1);
+    co_await shut(models);
+}
+
+MODELPOOL_ASYNC_TEST(
+    "pool: who finds no memory starts no thread, until there may be some", "[pool]")
+{
+    const executor ex = co_await boost::asio::this_coro::executor;
+    runtime rt{ex, runtime_options{}.memory_limit_bytes(100)};
+    embed_pool models{rt};
+    auto busy_plan = plan_of(80);
+    const embed_handle busy = models.add("busy", fake_loader(busy_plan), limited(1, needing(80)));
+    busy_plan->run_door.shut();
+    const started<embeddings> running{ex, busy.embed("x")};
+    auto begun = until([busy_plan] { return busy_plan->run_door.n_waiting() == 1; });
+    co_await std::move(begun);
+    auto plan = plan_of(50);
+    const embed_handle model = models.add("m", fake_loader(plan), limited(1, needing(50)));
+    outcome first;
+    for (int i = 0; i < 10; ++i) {
+        auto call = outcome_of(model.embed("y"));
+        const outcome seen = co_await std::move(call);
+        CHECK(seen.code == pool_errc::memory_exhausted);
+        if (i == 0) first = seen;
+        CHECK(seen.text == first.text);
+        auto gone = until_gone(models, "m");
+        co_await std::move(gone);
+    }
+    CHECK(stats_of(models, "m").n_spawned == 1);
+    CHECK(stats_of(models, "m").n_load_failures == 1);
+    busy_plan->run_door.open();
+    auto answered = running.end();
+    const outcome end = co_await std::move(answered);
+    CHECK(end.ok());
+    co_await until_resting(models, "busy", 1);  // now it can be evicted
+    co_await serve(model, "z");
+    CHECK(stats_of(models, "busy").n_evicted == 1);
+    co_await shut(models);
 }
 
 MODELPOOL_ASYNC_TEST(
@@ -72,10 +124,8 @@ MODELPOOL_ASYNC_TEST(
     auto back = one.find("b").embed("x");  // it comes back when it is asked for, and c goes
     co_await std::move(back);
     CHECK(stats_of(other, "c").workers.empty());
-    auto first_end = one.shutdown(5s);
-    co_await std::move(first_end);
-    auto second_end = other.shutdown(5s);
-    co_await std::move(second_end);
+    co_await shut(one);
+    co_await shut(other);
     CHECK(rt.memory().reserved_bytes() == 0);
 }
 
@@ -105,8 +155,7 @@ MODELPOOL_ASYNC_TEST("pool: neither pinned nor busy workers make room", "[pool]"
     co_await std::move(fits);
     CHECK(stats_of(models, "busy").workers.empty());
     CHECK(stats_of(models, "pinned").workers.size() == 1);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
 }
 
 MODELPOOL_ASYNC_TEST(
@@ -127,8 +176,7 @@ MODELPOOL_ASYNC_TEST(
     co_await std::move(large);
     CHECK(stats_of(models, "shared").workers.empty());
     CHECK(rt.memory().reserved_bytes() == 900);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
 }
 
 MODELPOOL_ASYNC_TEST("pool: the measured bytes take the place of the estimate", "[pool]")
@@ -152,8 +200,7 @@ MODELPOOL_ASYNC_TEST("pool: the measured bytes take the place of the estimate", 
     CHECK(seen.code == pool_errc::memory_exhausted);
     auto destroyed = until([much] { return much->n_alive == 0; });
     co_await std::move(destroyed);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
     CHECK(rt.memory().reserved_bytes() == 0);
 }
 
@@ -173,8 +220,7 @@ MODELPOOL_ASYNC_TEST("pool: a worker lives on what its caller reserved for it", 
     CHECK(other.ok());
     CHECK(stats_of(models, "m").workers.empty());
     CHECK(rt.memory().reserved_bytes() == 700);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
     CHECK(rt.memory().reserved_bytes() == 0);
 }
 
@@ -196,8 +242,7 @@ MODELPOOL_ASYNC_TEST("pool: a failed load gives back exactly what it took", "[po
     co_await std::move(gone);
     CHECK(rt.memory().reserved_bytes() == 0);
     CHECK(rt.memory().available_bytes() == 1000);
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
 }
 
 MODELPOOL_ASYNC_TEST("pool: a caller right after an abandoned load waits for its bytes", "[pool]")
@@ -219,8 +264,7 @@ MODELPOOL_ASYNC_TEST("pool: a caller right after an abandoned load waits for its
     auto ending_second = second.end();
     const outcome seen = co_await std::move(ending_second);
     CHECK(seen.ok());
-    auto ending = models.shutdown(5s);
-    co_await std::move(ending);
+    co_await shut(models);
     CHECK(adds_up(stats_of(models, "m")));
 }
 

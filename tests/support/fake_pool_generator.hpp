@@ -39,6 +39,7 @@ struct fake_text_plan {
     std::atomic<bool> shares{true};
     std::atomic<bool> obeys_stop{true};  // at the turnstile
     std::function<void()> on_prepare;
+    std::function<void()> on_allocate;  // before the KV cache is made
 
     door build_door;      // before a model is built
     turnstile step_gate;  // before a step is computed
@@ -206,6 +207,7 @@ public:
 
     void allocate_kv(std::size_t n_blocks, std::size_t block_tokens, kv_dtype) override
     {
+        if (plan_->on_allocate) plan_->on_allocate();
         block_tokens_ = block_tokens;
         cache_.assign(n_blocks * block_tokens, slot{});
     }

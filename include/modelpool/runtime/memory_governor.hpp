@@ -38,6 +38,7 @@ struct memory_ledger {
         {
             const std::lock_guard lock{mutex};
             ++n_changes;
+            ++n_chances;
         }
         changed.notify_all();
     }
@@ -45,6 +46,7 @@ struct memory_ledger {
     std::mutex mutex;
     std::condition_variable changed;
     std::uint64_t n_changes{0};
+    std::uint64_t n_chances{0};  // times it became likelier that room can be made
     const std::uint64_t limit_bytes;
     std::uint64_t reserved_bytes{0};
     std::uint64_t next_id{1};
@@ -131,6 +133,7 @@ public:
         if (!ledger_) return;
         const std::lock_guard lock{ledger_->mutex};
         ledger_->entries.at(id_).releasing = true;
+        ++ledger_->n_chances;
     }
 
     void release() noexcept
@@ -224,6 +227,19 @@ public:
     {
         const std::lock_guard lock{ledger_->mutex};
         return ledger_->n_changes;
+    }
+    /// A number that changes whenever room may have become possible: bytes are given back, or about
+    /// to be, or a worker could be evicted now. While it stays, who was refused would be again.
+    std::uint64_t n_chances() const
+    {
+        const std::lock_guard lock{ledger_->mutex};
+        return ledger_->n_chances;
+    }
+    /// Says that a worker could be evicted now.
+    void note_chance() noexcept
+    {
+        const std::lock_guard lock{ledger_->mutex};
+        ++ledger_->n_chances;
     }
     /// Blocks until `n_changes()` is no longer `seen`.
     void blocking_wait_for_change(std::uint64_t seen)

@@ -125,6 +125,14 @@ public:
     /// Sequences that have not ended, held ones too.
     std::size_t size() const noexcept { return scheduler_.size(); }
     scheduler_stats stats() const noexcept { return scheduler_.stats(); }
+    /// Bytes of the KV cache that a core of such a model and such options has. Errors: as the
+    /// constructor, but nothing is allocated.
+    static std::size_t kv_bytes_of(const generator& model, const generation_options& options)
+    {
+        const scheduler_options limits = limits_of(model, options);
+        return limits.n_blocks() * model.kv_bytes(limits.block_tokens(), options.kv_format());
+    }
+
     /// Bytes of the KV cache.
     std::size_t kv_bytes() const noexcept
     {

@@ -95,10 +95,17 @@ public:
     /// Whether it takes further requests beside those it works on; a busy engine that does not
     /// counts as taken, so that another worker is started. Called under the group's lock.
     virtual bool open() const noexcept { return false; }
-    /// Makes what the first step needs besides weights. Called once on the worker's thread, of a
-    /// loaded engine as of a copy, before `warm_up`. `available_bytes`: what the memory budget has
-    /// left beyond `bytes()`.
-    virtual void start(std::uint64_t available_bytes) { static_cast<void>(available_bytes); }
+    /// What it would take beyond `bytes()` for its caches, of so many that are left. Allocates
+    /// nothing. Throws pool_errc::memory_exhausted where it cannot do with so few.
+    virtual std::uint64_t cache_bytes(std::uint64_t available_bytes) const
+    {
+        static_cast<void>(available_bytes);
+        return 0;
+    }
+    /// Makes what the first step needs besides weights, in `granted_bytes` of the memory budget,
+    /// which are reserved already. Called once on the worker's thread, of a loaded engine as of a
+    /// copy, before `warm_up`.
+    virtual void start(std::uint64_t granted_bytes) { static_cast<void>(granted_bytes); }
     /// One forward, or one step of each sequence. Leaves the jobs that ended with it in the report:
     /// the worker answers them when it has counted the step and is free for the next request, so
     /// that a caller who comes straight back finds it neither busy nor its books behind. A job

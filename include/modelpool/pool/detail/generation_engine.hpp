@@ -38,9 +38,14 @@ public:
         , options_{std::move(options)}
     {}
 
-    void start(std::uint64_t available_bytes) override
+    std::uint64_t cache_bytes(std::uint64_t available_bytes) const override
     {
-        available_bytes_ = available_bytes;
+        return sched::generation_core::kv_bytes_of(*model_, limits_for(available_bytes));
+    }
+
+    void start(std::uint64_t granted_bytes) override
+    {
+        granted_bytes_ = granted_bytes;
         make_core();
     }
 
@@ -109,6 +114,7 @@ private:
 
     std::size_t n_running() const noexcept { return streams_.size() - n_held_ + scored_.size(); }
 
+    sched::generation_options limits_for(std::uint64_t available_bytes) const;
     void make_core();
     void meet(const std::shared_ptr<generation_job>& request);
     void prepare(const std::shared_ptr<job>& one) noexcept;
@@ -132,7 +138,7 @@ private:
 
     std::unique_ptr<generator> model_;
     engine_options options_;
-    std::uint64_t available_bytes_{0};
+    std::uint64_t granted_bytes_{0};
     std::optional<sched::generation_core>
         core_;  // empty before `start`, or where it could not be made anew
     info_lane<generator_info> questions_;
@@ -146,12 +152,17 @@ private:
     std::vector<answer_piece> pieces_;
 };
 
-inline void generation_engine::make_core()
+inline sched::generation_options generation_engine::limits_for(std::uint64_t available_bytes) const
 {
     sched::generation_options limits = options_.generation;
     limits.kv_budget_bytes(static_cast<std::size_t>(
-        std::min<std::uint64_t>(limits.kv_budget_bytes(), available_bytes_)));
-    core_.emplace(*model_, limits);
+        std::min<std::uint64_t>(limits.kv_budget_bytes(), available_bytes)));
+    return limits;
+}
+
+inline void generation_engine::make_core()
+{
+    core_.emplace(*model_, limits_for(granted_bytes_));
 }
 
 inline step_report generation_engine::step(run_context& context)

@@ -85,6 +85,7 @@ struct worker {
     std::size_t n_failures_in_row{0};  // batches that the model itself failed
     bool failed_for_good{false};
     bool load_failed{false};
+    std::uint64_t n_chances_seen{0};  // of its memory, before it asked for some
     reservation own;
     std::shared_ptr<reservation> shared;
     std::shared_ptr<load_session> session;
@@ -168,6 +169,7 @@ private:
     group_view scaling_view() const;
     bool is_drained() const;
     std::optional<error> refusal_of(const job& one) const;
+    bool lacks_memory() const;
     std::optional<error> breaker_refusal(clock::time_point now, bool& trial);
     bool has_room_for_more() const;
     /// Whether it may be evicted to make room; one whose model another worker copies, a moment
@@ -175,6 +177,12 @@ private:
     static bool may_evict(const worker& one)
     {
         return one.life.resting() && !one.woken && !one.options.pinned();
+    }
+    /// Names what a worker shares, as `eviction_candidate` wants it; 0 for nothing. Unique as long
+    /// as that lives.
+    static std::uint64_t shared_id_of(const worker& one)
+    {
+        return reinterpret_cast<std::uintptr_t>(one.shared.get());
     }
     void dispatch();
     void start_on_demand();
@@ -184,6 +192,7 @@ private:
     void keep_load(const engine_loader& load, const worker_options& options);
     void abandon(worker& one, bool at_once);
     void announce_release(worker& one);
+    void note_refusal(const worker& failed, const std::exception_ptr& why);
     void abandon_unwanted_loads();
     void set_alarm(clock::time_point when);
     void watch_idle(const worker& one);
@@ -225,7 +234,7 @@ private:
     std::shared_ptr<worker> borrow_source(worker& self);
     void return_source(worker& source);
     void load(worker& self);
-    reservation reserve(worker& self, std::uint64_t bytes, bool may_evict);
+    reservation reserve(worker& self, std::uint64_t bytes, bool may_evict, std::uint64_t kept = 0);
     void start_engine(worker& self);
     void resize(worker& self, std::uint64_t bytes);
     void correct_bytes(worker& self);
@@ -262,6 +271,12 @@ private:
     request_queue<job> queue_;
     std::vector<std::shared_ptr<waiter_type>> waiting_;
     std::vector<std::shared_ptr<worker>> workers_;
+    /// Why the last worker found no memory, and how many chances of some there had been.
+    struct memory_refusal {
+        error why;
+        std::uint64_t n_chances{0};
+    };
+    std::optional<memory_refusal> no_memory_;
     std::thread leaver_;     // the thread of the worker that left last, not joined yet
     std::mutex join_mutex_;  // held while blocking_join joins; taken before mutex_
     clock::time_point alarm_{clock::time_point::max()};  // when it rings

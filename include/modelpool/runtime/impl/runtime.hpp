@@ -10,7 +10,8 @@ MODELPOOL_DECL reservation runtime::blocking_reserve(
     const device& where,
     std::uint64_t bytes,
     const std::string& holder,
-    const std::function<bool()>& stop)
+    const std::function<bool()>& stop,
+    std::uint64_t kept)
 {
     memory_governor& budget = memory(where);
     for (;;) {
@@ -18,12 +19,12 @@ MODELPOOL_DECL reservation runtime::blocking_reserve(
         if (stop()) throw error{boost::asio::error::operation_aborted, "cancelled"};
         if (std::optional<reservation> taken = budget.try_reserve(bytes, holder))
             return std::move(*taken);
-        if (make_room(where, bytes, holder)) budget.blocking_wait_for_change(seen);
+        if (make_room(where, bytes, holder, kept)) budget.blocking_wait_for_change(seen);
     }
 }
 
-MODELPOOL_DECL bool
-runtime::make_room(const device& where, std::uint64_t bytes, const std::string& holder)
+MODELPOOL_DECL bool runtime::make_room(
+    const device& where, std::uint64_t bytes, const std::string& holder, std::uint64_t kept)
 {
     memory_governor& budget = memory(where);
     // Held over the choice and its execution, so that two newcomers do not count on the same
@@ -36,7 +37,9 @@ runtime::make_room(const device& where, std::uint64_t bytes, const std::string& 
     std::vector<detail::eviction_candidate> candidates;
     for (detail::evictable* pool : pools_)
         pool->list_idle(candidates);
-    std::erase_if(candidates, [&](const auto& one) { return !(one.where == where); });
+    std::erase_if(candidates, [&](const auto& one) {
+        return !(one.where == where) || (kept != 0 && one.shared_id == kept);
+    });
     const auto is_lent = [](const detail::eviction_candidate& one) { return one.lent; };
     const bool more_come = std::erase_if(candidates, is_lent) != 0;
     const std::vector<std::size_t> picked =

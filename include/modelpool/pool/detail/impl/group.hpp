@@ -60,7 +60,19 @@ MODELPOOL_DECL std::optional<error> group::refusal_of(const job& one) const
         return error{
             pool_errc::unknown_model,
             "model '" + key() + "' has no worker, and no loader to start one with"};
+    if (lacks_memory()) return no_memory_->why;
     return std::nullopt;
+}
+
+/// Whether a first worker would find no memory, since nothing has changed since one was refused:
+/// its thread would cost the caller's thread much, to no end. Under the lock.
+MODELPOOL_DECL bool group::lacks_memory() const
+{
+    if (!no_memory_ || !queue_.empty()) return false;
+    const auto alive = [](const std::shared_ptr<worker>& one) { return one->life.alive(); };
+    if (std::any_of(workers_.begin(), workers_.end(), alive)) return false;
+    const memory_governor* const memory = runtime_.devices().find_memory(setup_.worker.device());
+    return memory != nullptr && memory->n_chances() == no_memory_->n_chances;
 }
 
 MODELPOOL_DECL std::optional<error> group::breaker_refusal(clock::time_point now, bool& trial)
@@ -326,8 +338,7 @@ MODELPOOL_DECL void group::list_idle(std::vector<eviction_candidate>& candidates
         candidate.lent = one->n_lent > 0;
         if (one->shared) {
             candidate.shared_bytes = one->shared->bytes();
-            // Unique while it lives, which is as long as this list is looked at.
-            candidate.shared_id = reinterpret_cast<std::uintptr_t>(one->shared.get());
+            candidate.shared_id = shared_id_of(*one);
             for (const std::shared_ptr<worker>& other : workers_)
                 candidate.n_sharers += other->shared == one->shared && other->life.alive() ? 1 : 0;
         }
@@ -350,6 +361,7 @@ MODELPOOL_DECL void group::keep_load(const engine_loader& load, const worker_opt
     setup_.load = load;
     setup_.worker = options;
     setup_.worker.reserved({});  // that is for one worker
+    no_memory_.reset();
 }
 
 MODELPOOL_DECL awaitable<void> group::spawn(worker_options options, engine_loader load)

@@ -66,15 +66,17 @@ group::find_source(worker& self, std::unique_lock<std::mutex>& lock) const
 MODELPOOL_DECL bool group::copy_another(worker& self)
 {
     std::uint64_t bytes = 0;
+    std::uint64_t kept = 0;
     {
         std::unique_lock lock{mutex_};
         const std::shared_ptr<worker> source = find_source(self, lock);
         if (!source) return false;
         bytes = source->own.bytes();
+        kept = shared_id_of(*source);
     }
     // Room is made before the source is lent: a lent worker cannot be evicted, and others wait for
-    // it.
-    reservation own = reserve(self, bytes, !self.on_demand);
+    // it. It is not made of those that share what is to be copied: that would help nobody.
+    reservation own = reserve(self, bytes, !self.on_demand, kept);
     const std::shared_ptr<worker> source = borrow_source(self);
     std::unique_ptr<engine> copy;
     try {
@@ -131,7 +133,8 @@ MODELPOOL_DECL void group::return_source(worker& source)
 
 /// Bytes for a worker: its caller's own, or from the budget, where other models' idle workers make
 /// room for a first worker, but not for one more of a model that has some.
-MODELPOOL_DECL reservation group::reserve(worker& self, std::uint64_t bytes, bool may_evict)
+MODELPOOL_DECL reservation
+group::reserve(worker& self, std::uint64_t bytes, bool may_evict, std::uint64_t kept)
 {
     if (self.options.reserved()) {
         // Workers started with the same options share the reservation: the first takes it.
@@ -145,7 +148,7 @@ MODELPOOL_DECL reservation group::reserve(worker& self, std::uint64_t bytes, boo
         const std::lock_guard lock{mutex_};
         return self.stop;
     };
-    return runtime_.blocking_reserve(where, bytes, holder(self), unwanted);
+    return runtime_.blocking_reserve(where, bytes, holder(self), unwanted, kept);
 }
 
 /// Calls the loader where it is to run: on the executor, not on the worker's thread.
@@ -181,6 +184,7 @@ MODELPOOL_DECL void group::load(worker& self)
         if (self.stop) std::rethrow_exception(aborted());
     }
     const memory_estimate& expected = self.options.memory();
+    self.n_chances_seen = runtime_.memory(self.options.device()).n_chances();
     reservation own = reserve(self, bytes_of(expected), first || !self.on_demand);
     {
         const std::lock_guard lock{mutex_};
@@ -240,12 +244,23 @@ MODELPOOL_DECL void group::resize(worker& self, std::uint64_t bytes)
     }
 }
 
-/// Lets the engine make its caches in what memory there is, and counts them.
+/// Lets the engine make its caches in what memory there is. Their bytes are taken before they are
+/// filled, and no more than they need, so that models that start at once neither count on the same
+/// ones nor keep each other out.
 MODELPOOL_DECL void group::start_engine(worker& self)
 {
     const std::uint64_t before = self.model->bytes().replica_bytes;
-    const std::uint64_t spare = self.own.bytes() > before ? self.own.bytes() - before : 0;
-    self.model->start(spare + runtime_.memory(self.options.device()).available_bytes());
+    const memory_governor& memory = runtime_.memory(self.options.device());
+    std::uint64_t granted = 0;
+    for (bool taken = false; !taken;) {
+        const std::uint64_t own = self.own.bytes();
+        const std::uint64_t spare = own > before ? own - before : 0;
+        granted = self.model->cache_bytes(spare + memory.available_bytes());
+        if (granted <= spare) break;
+        const std::lock_guard lock{mutex_};
+        taken = self.own.try_resize(before + granted);  // unless another one took them meanwhile
+    }
+    self.model->start(granted);
     const std::uint64_t after = self.model->bytes().replica_bytes;
     if (after != before) resize(self, after);
 }
@@ -308,6 +323,21 @@ group::may_serve_later(const worker& failed, const std::exception_ptr& why) cons
     return std::any_of(workers_.begin(), workers_.end(), helps);
 }
 
+/// Remembers that no room could be made for a worker, so that requests are told so until that may
+/// have changed. Under the lock.
+MODELPOOL_DECL void group::note_refusal(const worker& failed, const std::exception_ptr& why)
+{
+    if (!failed.on_demand || failed.has_room) return;
+    try {
+        std::rethrow_exception(why);
+    } catch (const error& problem) {
+        if (problem.code() != pool_errc::memory_exhausted) return;
+        no_memory_ = memory_refusal{problem, failed.n_chances_seen};
+    } catch (...) {
+        // no news of the memory
+    }
+}
+
 /// The end of a worker that never became ready. Where no other worker serves, the failure reaches
 /// everybody who waits, at once; the next request tries again.
 MODELPOOL_DECL void group::load_failed(worker& self, const std::exception_ptr& why) noexcept
@@ -334,6 +364,7 @@ MODELPOOL_DECL void group::load_failed(worker& self, const std::exception_ptr& w
             self.load_failed = true;
             ++n_load_failures_;
             if (blames_model(why)) breaker_.failed(runtime_.time().now());
+            note_refusal(self, failure);
             if (!may_serve_later(self, why)) {
                 unserved = take_queue();
                 // Siblings of the same cold start would only fail the same way.
@@ -425,6 +456,8 @@ MODELPOOL_DECL void group::rest(worker& self)
         enter(self, worker_state::idle);
         self.last_used = runtime_.time().now();
     }
+    if (memory_governor* const memory = runtime_.devices().find_memory(self.options.device()))
+        memory->note_chance();
     watch_idle(self);  // also of one that was woken for nothing: its time may have come meanwhile
     if (!is_drained()) return;
     for (const auto& one : take_waiters(nullptr))
