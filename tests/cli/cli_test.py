@@ -431,6 +431,14 @@ class CliTest(unittest.TestCase):
             got = self.good(Ran("embed", "x", "--json", "--model", name, "--cache-dir", self.dir)).json()
             self.assertEqual((got["model"], got["embeddings"]), (name, want))
 
+    def test_every_name_that_models_lists_resolves(self):
+        unknown = "no key of the catalogue"
+        self.assertIn(unknown, Ran("embed", "x", "--model", "nobody/nothing", "--offline", "--cache-dir", self.dir).err)
+        for one in self.good(Ran("models", "--json", "--cache-dir", self.dir)).json()["models"]:
+            for name in [one["key"], *one["aliases"]]:
+                ran = Ran("embed", "x", "--model", name, "--offline", "--cache-dir", self.dir)
+                self.assertNotIn(unknown, ran.err, name)
+
     def test_bench_pool_prints_one_document_of_figures(self):
         got = self.good(Ran("bench", "pool", "--json")).json()
         self.assertEqual(set(got), {"figures"})

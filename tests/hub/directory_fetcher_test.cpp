@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/cancel_sweep.hpp"
 #include "support/failure.hpp"
 #include "support/temp_dir.hpp"
 
@@ -231,6 +232,22 @@ TEST_CASE("directory_fetcher: there is nothing to download")
     CHECK_THAT(
         failure(errc::unsupported, [&] { run(std::move(operation)); }),
         Contains("http://example.org/a.png"));
+}
+
+static awaitable<void> fetch_scenario(testing::sweep_step step)
+{
+    temp_dir dir;
+    directory_fetcher hub{filled(dir).path()};
+    auto running = step.cancellable(hub.fetch("org/model"));
+    co_await std::move(running);
+    auto again = hub.fetch("org/model");
+    const snapshot found = co_await std::move(again);
+    CHECK(found.files().size() == 3);
+}
+
+TEST_CASE("directory_fetcher: a fetch cancelled at every point")
+{
+    testing::sweep_cancellation(&fetch_scenario);
 }
 
 }  // namespace modelpool

@@ -299,8 +299,29 @@ void run_on_threads(boost::asio::io_context& io, std::size_t n_threads, Report r
     std::abort();
 }
 
+/// A pool that several callers use, and which now and then is another one.
+template <class Pool>
+class pool_place {
+public:
+    std::shared_ptr<Pool> get() const
+    {
+        const std::lock_guard lock{mutex_};
+        return now_;
+    }
+    std::shared_ptr<Pool> replace(std::shared_ptr<Pool> next)
+    {
+        const std::lock_guard lock{mutex_};
+        return std::exchange(now_, std::move(next));
+    }
+
+private:
+    mutable std::mutex mutex_;
+    std::shared_ptr<Pool> now_;
+};
+
 /// One line a model.
-inline std::string describe(const embed_pool& models)
+template <class C>
+std::string describe(const pool<C>& models)
 {
     std::string text;
     for (const model_stats& one : models.stats()) {

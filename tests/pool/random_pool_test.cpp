@@ -28,7 +28,7 @@ using namespace testing;
 constexpr std::uint64_t limit_bytes = 1000;
 constexpr std::size_t queue_limit = 8;
 constexpr std::size_t n_callers = 16;
-constexpr std::size_t n_phases = 8;
+constexpr std::size_t n_phases = 40;  // after each of which the books are balanced
 constexpr std::size_t n_operations = 10'000;
 
 /// Models that are there from the beginning to the end of a pool. Not all fit at once.
@@ -57,31 +57,12 @@ struct tally {
     std::atomic<std::uint64_t> n_replicated{0};
 };
 
-/// One of the two pools; now and then it is another one.
-class pool_place {
-public:
-    std::shared_ptr<embed_pool> get() const
-    {
-        const std::lock_guard lock{mutex_};
-        return now_;
-    }
-    std::shared_ptr<embed_pool> replace(std::shared_ptr<embed_pool> next)
-    {
-        const std::lock_guard lock{mutex_};
-        return std::exchange(now_, std::move(next));
-    }
-
-private:
-    mutable std::mutex mutex_;
-    std::shared_ptr<embed_pool> now_;
-};
-
 /// Everything of one run. It outlives what runs in it.
 struct world {
     explicit world(std::uint64_t seed)
         : run{seed, limit_bytes}
     {
-        for (pool_place& one : places)
+        for (pool_place<embed_pool>& one : places)
             one.replace(make_pool());
     }
 
@@ -131,7 +112,7 @@ struct world {
     boost::asio::io_context io;
     runtime rt{
         io.get_executor(), runtime_options{}.memory_limit_bytes(limit_bytes).time(time).n_cores(2)};
-    std::array<pool_place, 2> places;
+    std::array<pool_place<embed_pool>, 2> places;
     std::mutex mutex;
     std::vector<std::shared_ptr<embed_pool>> ended;
     std::atomic<std::uint64_t> n_names{0};
@@ -235,7 +216,7 @@ awaitable<void> help(world& all, dice& chance, embed_pool& models)
     co_await std::move(ending);
 }
 
-awaitable<void> renew(world& all, dice& chance, pool_place& place)
+awaitable<void> renew(world& all, dice& chance, pool_place<embed_pool>& place)
 {
     const std::shared_ptr<embed_pool> old = place.replace(all.make_pool());
     all.keep(old);
@@ -284,7 +265,7 @@ void look(world& all, const embed_pool& models)
 
 awaitable<void> operate(world& all, dice& chance)
 {
-    pool_place& place = all.places.at(chance.below(all.places.size()));
+    pool_place<embed_pool>& place = all.places.at(chance.below(all.places.size()));
     const std::shared_ptr<embed_pool> models = place.get();
     const std::size_t which = chance.below(1000);
     auto operation = which < 700   ? request(all, chance, *models)
@@ -321,7 +302,7 @@ awaitable<void> call_often(world& all, std::uint64_t seed, std::size_t n_times)
 bool at_rest(world& all)
 {
     std::uint64_t sum_bytes = 0;
-    for (const pool_place& place : all.places)
+    for (const pool_place<embed_pool>& place : all.places)
         for (const model_stats& model : place.get()->stats()) {
             sum_bytes += model.shared_bytes;
             for (const worker_stats& one : model.workers) {
@@ -358,7 +339,7 @@ void spawn(world& all, awaitable<void> operation)
 
 awaitable<void> end_all(world& all)
 {
-    for (const pool_place& place : all.places) {
+    for (const pool_place<embed_pool>& place : all.places) {
         const std::shared_ptr<embed_pool> models = place.get();
         auto ending = models->shutdown(1h);
         co_await std::move(ending);
@@ -377,7 +358,7 @@ TEST_CASE("pool: ten thousand random operations from four threads", "[pool]")
             std::string text = "MODELPOOL_TEST_SEED=" + std::to_string(seed);
             for (const auto& one : all.ended)
                 text += "\nold pool:" + describe(*one);
-            for (const pool_place& place : all.places)
+            for (const pool_place<embed_pool>& place : all.places)
                 text += "\npool:" + describe(*place.get());
             return text;
         };
@@ -387,7 +368,7 @@ TEST_CASE("pool: ten thousand random operations from four threads", "[pool]")
                     all,
                     call_often(
                         all,
-                        seed * 1000 + phase * 100 + i,
+                        seed * 10'000 + phase * 100 + i,
                         n_operations / n_phases / n_callers + 1));
             run_on_threads(all.io, 4, report);
             settle(all);

@@ -290,6 +290,49 @@ MODELPOOL_ASYNC_TEST("registry: changes can be followed", "[registry]")
     co_await std::move(ending);
 }
 
+MODELPOOL_ASYNC_TEST(
+    "registry: every name that is listed resolves, typed and untyped", "[registry]")
+{
+    const executor ex = co_await boost::asio::this_coro::executor;
+    runtime rt{ex};
+    embed_pool embedders{rt};
+    registry models{rt};
+    models.use(embedders);
+    auto plan = new_plan();
+    std::vector<card> cards;
+    for (const char* key : {"org/one", "org/two"}) {
+        cards.push_back(card_of(key, plan));
+        cards.back().aliases = {std::string{key} + " for short", std::string{key}.substr(4)};
+    }
+    auto adding = models.add(std::move(cards));
+    co_await std::move(adding);
+    embedders.add("hand", fake_loader(plan));
+    auto by_hand = models.add("hand", embedders);
+    co_await std::move(by_hand);
+    auto listing_all = models.list();
+    const std::vector<listing> all = co_await std::move(listing_all);
+    std::size_t n_names = 0;
+    for (const listing& one : all) {
+        std::vector<std::string> names{one.key};
+        if (one.about)
+            names.insert(names.end(), one.about->aliases.begin(), one.about->aliases.end());
+        for (const std::string& name : names) {
+            auto finding = models.find<text_embedding>(name);
+            const embed_handle model = co_await std::move(finding);
+            CHECK(model.key() == one.key);
+            auto describing = models.find(name);
+            const listing found = co_await std::move(describing);
+            CHECK(found.key == one.key);
+            auto call = model.embed(name);
+            co_await std::move(call);
+            ++n_names;
+        }
+    }
+    CHECK(n_names == 7);
+    auto ending = embedders.shutdown(5s);
+    co_await std::move(ending);
+}
+
 MODELPOOL_ASYNC_TEST("registry: list and clear", "[registry]")
 {
     const executor ex = co_await boost::asio::this_coro::executor;
