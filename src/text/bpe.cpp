@@ -15,8 +15,10 @@ namespace modelpool::text {
 namespace {
 
 constexpr char32_t n_letters = 0x250;
+// A word of more symbols is merged in windows of so many.
+constexpr std::size_t n_window = 40;
 // Up to here looking at every pair for each merge costs less than a heap.
-constexpr std::size_t max_short = 48;
+constexpr std::size_t max_window = 256;
 // What stands for a space where texts are not cut into words before.
 constexpr std::string_view mark = "\xE2\x96\x81";
 
@@ -117,12 +119,7 @@ public:
     }
 
 private:
-    void add(token_id id, std::uint32_t n_bytes)
-    {
-        const auto at = static_cast<std::int32_t>(out_.size());
-        if (!out_.empty()) out_.back().next = at;
-        out_.push_back({id, n_bytes, merge_table::no_rank, at - 1, -1});
-    }
+    void add(token_id id, std::uint32_t n_bytes) { out_.push_back({id, n_bytes}); }
 
     // What is unknown waits, so that more can be joined to it.
     void flush()
@@ -197,72 +194,214 @@ bool bpe::keeps_words_apart() const
     });
 }
 
-std::uint32_t bpe::rank_of(const std::vector<symbol>& symbols, std::size_t at) const
-{
-    if (symbols[at].next < 0) return merge_table::no_rank;
-    return merges_.find(symbols[at].id, symbols[static_cast<std::size_t>(symbols[at].next)].id)
-        .rank;
-}
+// A few symbols, which it merges by looking at every pair for each merge.
+class bpe::window {
+public:
+    explicit window(const merge_table& merges)
+        : merges_{merges}
+    {}
 
-// Joins the symbol to the next one, and ranks the pairs that are new.
-void bpe::merge_at(std::vector<symbol>& symbols, std::size_t at) const
-{
-    symbol& left = symbols[at];
-    symbol& right = symbols[static_cast<std::size_t>(left.next)];
-    left.id = merges_.find(left.id, right.id).whole;
-    left.n_bytes += right.n_bytes;
-    left.next = right.next;
-    right.n_bytes = 0;
-    right.rank = merge_table::no_rank;
-    if (left.next >= 0)
-        symbols[static_cast<std::size_t>(left.next)].previous = static_cast<std::int32_t>(at);
-    left.rank = rank_of(symbols, at);
-    if (left.previous >= 0) {
-        const auto before = static_cast<std::size_t>(left.previous);
-        symbols[before].rank = rank_of(symbols, before);
+    // At most max_window symbols, and at least one.
+    void merge(std::span<const symbol> symbols)
+    {
+        n_ = 0;
+        for (const symbol& each : symbols)
+            parts_[n_++] = {each.id, each.n_bytes, 1};
+        for (std::size_t i = 0; i < n_; ++i)
+            rank(i);
+        for (;;) {
+            const auto end = ranks_.begin() + static_cast<std::ptrdiff_t>(n_);
+            const auto best = std::min_element(ranks_.begin(), end);
+            if (*best == merge_table::no_rank) return;
+            join(static_cast<std::size_t>(best - ranks_.begin()));
+        }
     }
-}
 
-void bpe::merge_short(std::vector<symbol>& symbols) const
-{
-    for (;;) {
-        std::size_t best = 0;
-        for (std::size_t i = 1; i < symbols.size(); ++i)
-            if (symbols[i].rank < symbols[best].rank) best = i;
-        if (symbols[best].rank == merge_table::no_rank) return;
-        merge_at(symbols, best);
+    std::span<const part> parts() const noexcept { return {parts_.data(), n_}; }
+
+private:
+    void rank(std::size_t at)
+    {
+        ranks_[at] = merge_table::no_rank;
+        if (at + 1 == n_) return;
+        const merge_table::merge found = merges_.find(parts_[at].id, parts_[at + 1].id);
+        ranks_[at] = found.rank;
+        wholes_[at] = found.whole;
     }
-}
 
-void bpe::merge_long(std::vector<symbol>& symbols) const
-{
-    using candidate = std::pair<std::uint32_t, std::size_t>;  // rank and place
-    std::priority_queue<candidate, std::vector<candidate>, std::greater<>> waiting;
-    const auto push = [&](std::size_t at) {
-        if (symbols[at].rank != merge_table::no_rank) waiting.emplace(symbols[at].rank, at);
+    void join(std::size_t at)
+    {
+        parts_[at].id = wholes_[at];
+        parts_[at].n_bytes += parts_[at + 1].n_bytes;
+        parts_[at].n_symbols += parts_[at + 1].n_symbols;
+        --n_;
+        for (std::size_t i = at + 1; i < n_; ++i) {
+            parts_[i] = parts_[i + 1];
+            ranks_[i] = ranks_[i + 1];
+            wholes_[i] = wholes_[i + 1];
+        }
+        rank(at);
+        if (at > 0) rank(at - 1);
+    }
+
+    const merge_table& merges_;
+    std::size_t n_{0};
+    std::array<part, max_window> parts_;
+    std::array<std::uint32_t, max_window> ranks_;  // of the merge with the next part
+    std::array<token_id, max_window> wholes_;      // what that merge makes
+};
+
+// Merges a long word in windows, each of which begins where the one before has become certain. That
+// gives what merging the whole at once gives: parts are the result of their symbols if each is so
+// alone, and each two neighbours are so together. For if some merge went across a border, the first
+// such merge would have been the next one due among its two neighbours as well.
+class bpe::window_merger {
+public:
+    window_merger(const merge_table& merges, std::span<const symbol> symbols)
+        : symbols_{symbols}
+        , window_{merges}
+        , n_steps_left_{symbols.size() * 8 * n_window}
+    {}
+
+    // False where windows are of no use.
+    bool run(std::vector<part>& out)
+    {
+        std::size_t at = 0;
+        std::size_t end = n_window;
+        std::size_t n_back = 1;
+        while (at < symbols_.size()) {
+            end = std::min(end, symbols_.size());
+            if (!merge(at, end)) return false;
+            next_.assign(window_.parts().begin(), window_.parts().end());
+            if (!out.empty() && !fits(out.back(), at)) {
+                if (n_steps_left_ == 0) return false;
+                for (std::size_t i = 0; i < n_back && !out.empty(); ++i) {
+                    at -= out.back().n_symbols;
+                    out.pop_back();
+                }
+                n_back *= 2;
+                continue;
+            }
+            n_back = 1;
+            // What ends the window may still change with what follows.
+            if (end < symbols_.size() && next_.size() > 1) {
+                end -= next_.back().n_symbols;
+                next_.pop_back();
+            }
+            out.insert(out.end(), next_.begin(), next_.end());
+            at = end;
+            end += n_window;
+        }
+        return true;
+    }
+
+private:
+    bool merge(std::size_t begin, std::size_t end)
+    {
+        const std::size_t n = end - begin;
+        const std::size_t n_steps = n * n;
+        if (n > max_window || n_steps > n_steps_left_) return false;
+        n_steps_left_ -= n_steps;
+        window_.merge(symbols_.subspan(begin, n));
+        return true;
+    }
+
+    // Whether the part that ends at `at` and the first one of the next parts stay two.
+    bool fits(const part& last, std::size_t at)
+    {
+        if (!merge(at - last.n_symbols, at + next_.front().n_symbols)) {
+            n_steps_left_ = 0;
+            return false;
+        }
+        return window_.parts().size() == 2 && window_.parts()[0].n_symbols == last.n_symbols;
+    }
+
+    std::span<const symbol> symbols_;
+    window window_;
+    std::vector<part> next_;
+    std::size_t n_steps_left_;
+};
+
+// Merges any word in time that is bounded by n log n.
+class bpe::heap_merger {
+public:
+    heap_merger(const merge_table& merges, std::span<const symbol> symbols)
+        : merges_{merges}
+    {
+        links_.reserve(symbols.size());
+        for (const symbol& each : symbols) {
+            const auto at = static_cast<std::int32_t>(links_.size());
+            links_.push_back({{each.id, each.n_bytes, 1}, merge_table::no_rank, at - 1, at + 1});
+        }
+        links_.back().next = -1;
+    }
+
+    void run(std::vector<part>& out)
+    {
+        for (std::size_t i = 0; i < links_.size(); ++i)
+            rank(i);
+        while (!waiting_.empty()) {
+            const auto [rank_then, at] = waiting_.top();
+            waiting_.pop();
+            if (links_[at].rank == rank_then) join(at);  // else the pair has changed since
+        }
+        for (const link& each : links_)
+            if (each.made.n_symbols > 0) out.push_back(each.made);
+    }
+
+private:
+    // Those that were merged into the one before have no symbols.
+    struct link {
+        part made;
+        std::uint32_t rank;  // of the merge with the next one
+        std::int32_t previous;
+        std::int32_t next;
     };
-    for (std::size_t i = 0; i < symbols.size(); ++i)
-        push(i);
-    while (!waiting.empty()) {
-        const auto [rank, at] = waiting.top();
-        waiting.pop();
-        if (symbols[at].rank != rank) continue;  // the pair has changed since
-        merge_at(symbols, at);
-        push(at);
-        if (symbols[at].previous >= 0) push(static_cast<std::size_t>(symbols[at].previous));
-    }
-}
 
-void bpe::merge_all(std::string_view text, std::vector<symbol>& symbols) const
+    void rank(std::size_t at)
+    {
+        link& left = links_[at];
+        left.rank = merge_table::no_rank;
+        if (left.next < 0) return;
+        const link& right = links_[static_cast<std::size_t>(left.next)];
+        left.rank = merges_.find(left.made.id, right.made.id).rank;
+        if (left.rank != merge_table::no_rank) waiting_.emplace(left.rank, at);
+    }
+
+    void join(std::size_t at)
+    {
+        link& left = links_[at];
+        link& right = links_[static_cast<std::size_t>(left.next)];
+        left.made.id = merges_.find(left.made.id, right.made.id).whole;
+        left.made.n_bytes += right.made.n_bytes;
+        left.made.n_symbols += right.made.n_symbols;
+        left.next = right.next;
+        right.made.n_symbols = 0;
+        right.rank = merge_table::no_rank;
+        if (left.next >= 0)
+            links_[static_cast<std::size_t>(left.next)].previous = static_cast<std::int32_t>(at);
+        rank(at);
+        if (left.previous >= 0) rank(static_cast<std::size_t>(left.previous));
+    }
+
+    using candidate = std::pair<std::uint32_t, std::size_t>;  // rank and place
+    const merge_table& merges_;
+    std::vector<link> links_;
+    std::priority_queue<candidate, std::vector<candidate>, std::greater<>> waiting_;
+};
+
+void bpe::merge(const std::vector<symbol>& symbols, std::vector<part>& out) const
 {
-    symbol_reader{*this, symbols}.read(text);
     if (symbols.empty()) return;
-    for (std::size_t i = 0; i < symbols.size(); ++i)
-        symbols[i].rank = rank_of(symbols, i);
-    if (symbols.size() <= max_short)
-        merge_short(symbols);
-    else
-        merge_long(symbols);
+    if (symbols.size() <= n_window) {
+        window all{merges_};
+        all.merge(symbols);
+        out.assign(all.parts().begin(), all.parts().end());
+        return;
+    }
+    if (window_merger{merges_, symbols}.run(out)) return;
+    out.clear();
+    heap_merger{merges_, symbols}.run(out);
 }
 
 void bpe::tokenize(std::string_view text, std::size_t base, token_list& out) const
@@ -291,11 +430,12 @@ void bpe::add_word(std::string_view text, std::size_t base, token_list& out) con
     }
     std::vector<symbol> symbols;
     symbols.reserve(text.size());
-    merge_all(text, symbols);
+    symbol_reader{*this, symbols}.read(text);
+    std::vector<part> parts;
+    merge(symbols, parts);
     std::size_t begin = 0;
     std::size_t n_tokens = 0;
-    for (const symbol& each : symbols) {
-        if (each.n_bytes == 0) continue;
+    for (const part& each : parts) {
         // Characters that have no token at all are missing from the count of bytes.
         const std::size_t end = begin + each.n_bytes;
         out.add(

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -118,23 +119,25 @@ public:
     std::size_t end_id() const override { return words_.end_id(); }
 
 private:
-    // A token in the making. Those that were merged into the one before have no bytes.
+    // A character of a word, or what stands for it.
     struct symbol {
         token_id id;
         std::uint32_t n_bytes;
-        std::uint32_t rank;  // of the merge with the next one
-        std::int32_t previous;
-        std::int32_t next;
+    };
+    // What several of them in a row became.
+    struct part {
+        token_id id;
+        std::uint32_t n_bytes;
+        std::uint32_t n_symbols;
     };
     class symbol_reader;
+    class window;
+    class window_merger;
+    class heap_merger;
 
     bool keeps_words_apart() const;
     void add_word(std::string_view text, std::size_t base, token_list& out) const;
-    void merge_short(std::vector<symbol>& symbols) const;
-    void merge_long(std::vector<symbol>& symbols) const;
-    void merge_all(std::string_view text, std::vector<symbol>& symbols) const;
-    std::uint32_t rank_of(const std::vector<symbol>& symbols, std::size_t at) const;
-    void merge_at(std::vector<symbol>& symbols, std::size_t at) const;
+    void merge(const std::vector<symbol>& symbols, std::vector<part>& out) const;
 
     vocabulary words_;
     merge_table merges_;
