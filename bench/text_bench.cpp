@@ -7,7 +7,9 @@
 //     encode TOKENIZER TEXTS          encoding every line of a file, without offsets
 //     offsets TOKENIZER TEXTS         the same with tokens and offsets
 //     decode TOKENIZER TEXTS          decoding what the lines encode to
-//     render TEMPLATE MESSAGES N      rendering a conversation, a JSON array, N times
+//     render TEMPLATE MESSAGES N      rendering a conversation N times: a line of MESSAGES is a
+//                                     role, a tab, and what is said
+//     render_json TEMPLATE JSON N     the same with the reading of an array of messages each time
 
 #include <modelpool/error.hpp>
 #include <modelpool/text/chat_template.hpp>
@@ -58,10 +60,11 @@ public:
         if (verb == "encode") return encode(subject, with, encode_options{});
         if (verb == "offsets") return encode(subject, with, encode_options{}.with_offsets(true));
         if (verb == "decode") return decode(subject, with);
-        if (verb == "render") {
+        if (verb == "render" || verb == "render_json") {
             std::size_t n_times = 0;
             command >> n_times;
-            return render(subject, with, n_times);
+            if (verb == "render") return render(subject, read_chat(with), n_times);
+            return render(subject, chat_json{read_file(with), {}, {}}, n_times);
         }
         throw std::runtime_error{"no such command: '" + verb + "'"};
     }
@@ -106,12 +109,27 @@ private:
         });
     }
 
-    double render(const std::string& path, const std::string& messages, std::size_t n_times)
+    static modelpool::chat read_chat(const std::string& path)
+    {
+        modelpool::chat made;
+        std::istringstream in{read_file(path)};
+        for (std::string line; std::getline(in, line);) {
+            const std::size_t tab = line.find('\t');
+            if (tab == std::string::npos) throw std::runtime_error{path + ": a line without a tab"};
+            modelpool::message one;
+            one.role = line.substr(0, tab);
+            one.content.emplace_back(line.substr(tab + 1));
+            made.add(std::move(one));
+        }
+        return made;
+    }
+
+    template <typename Conversation>
+    double render(const std::string& path, const Conversation& conversation, std::size_t n_times)
     {
         const std::map<std::string, std::string> tokens{
             {"bos_token", "<s>"}, {"eos_token", "</s>"}};
         const auto subject = chat_template::from_source(read_file(path), tokens, path);
-        const chat_json conversation{read_file(messages), {}, {}};
         return seconds_of([&] {
             for (std::size_t i = 0; i < n_times; ++i)
                 n_tokens_ += subject.render(conversation).size();

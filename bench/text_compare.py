@@ -101,7 +101,8 @@ def compare_tokenizer(bench, folder, texts_file, n_rounds, scratch):
 def compare_template(bench, file, n_rounds, scratch):
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
-    messages = scratch / "messages.json"
+    said, messages = scratch / "messages.txt", scratch / "messages.json"
+    said.write_text("".join(f"{message['role']}\t{message['content']}\n" for message in CONVERSATION))
     messages.write_text(json.dumps(CONVERSATION))
     template = _compile_jinja_template(file.read_text())
     n_times = 300
@@ -111,8 +112,10 @@ def compare_template(bench, file, n_rounds, scratch):
             template.render(messages=CONVERSATION, tools=None, documents=None, add_generation_prompt=True,
                             bos_token="<s>", eos_token="</s>")
 
-    ours, theirs = in_turns(n_rounds, lambda: bench.seconds("render", file, messages, n_times), lambda: seconds_of(render))
-    print(f"{file.stem:44} {n_times / ours:9.0f} /s   {n_times / theirs:9.0f} /s     {theirs / ours:6.1f} x", flush=True)
+    for verb, given, label in (("render", said, ""), ("render_json", messages, " (messages as JSON)")):
+        ours, theirs = in_turns(n_rounds, lambda: bench.seconds(verb, file, given, n_times), lambda: seconds_of(render))
+        name = file.stem + label
+        print(f"{name:44} {n_times / ours:9.0f} /s   {n_times / theirs:9.0f} /s     {theirs / ours:6.1f} x", flush=True)
 
 
 def main():

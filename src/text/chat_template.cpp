@@ -34,18 +34,85 @@ void check_utf8(std::string_view text, const std::string& what)
             text_errc::not_utf8, what + ": byte " + std::to_string(bad) + " is not valid UTF-8"};
 }
 
-// Builds values of the conversation.
+// Texts that every conversation has.
+enum class word : std::uint8_t {
+    role,
+    content,
+    reasoning_content,
+    thinking,
+    reasoning,
+    tool_calls,
+    tool_call_id,
+    name,
+    id,
+    type,
+    function,
+    arguments,
+    text,
+    image,
+    system,
+    user,
+    assistant,
+    tool,
+};
+
+// These texts as values, made once for all renderings.
+class word_list {
+public:
+    word_list()
+    {
+        for (const char* const each :
+             {"role",
+              "content",
+              "reasoning_content",
+              "thinking",
+              "reasoning",
+              "tool_calls",
+              "tool_call_id",
+              "name",
+              "id",
+              "type",
+              "function",
+              "arguments",
+              "text",
+              "image",
+              "system",
+              "user",
+              "assistant",
+              "tool"})
+            values_.push_back(own(each));
+    }
+    const value& operator[](word which) const { return values_[static_cast<std::size_t>(which)]; }
+
+    // A value for as long as this list lives.
+    value own(std::string text)
+    {
+        strings_.push_back(std::make_unique<string_object>(std::move(text)));
+        strings_.back()->stop_counting();
+        static_cast<void>(strings_.back()->length());  // computed now: afterwards threads share it
+        return value::of_object(kind::string, strings_.back().get());
+    }
+
+    // A role's word; nothing for roles that are not usual.
+    const value* find_role(std::string_view role) const
+    {
+        for (const word each : {word::user, word::assistant, word::system, word::tool})
+            if ((*this)[each].text() == role) return &(*this)[each];
+        return nullptr;
+    }
+
+private:
+    std::vector<std::unique_ptr<string_object>> strings_;
+    values values_;
+};
+
+// Builds values of the conversation, which outlives them.
 class builder {
 public:
-    explicit builder(heap& in)
+    builder(heap& in, const word_list& words)
         : heap_{in}
+        , words_{words}
     {}
-
-    value string(const std::string& text, const std::string& what)
-    {
-        check_utf8(text, what);
-        return heap_.string(text);
-    }
 
     value json(std::string_view text, const std::string& what)
     {
@@ -53,114 +120,128 @@ public:
         return from_json(heap_, text, what, errc::invalid_argument);
     }
 
-    value dict(std::vector<std::pair<const char*, value>> items)
-    {
-        std::uint16_t depth = 0;
-        for (const auto& [key, to] : items)
-            depth = std::max(depth, to.depth());
-        const pointer<dict_object> made = heap_.dict(depth);
-        for (auto& [key, to] : items)
-            made->set(heap_.string(key), std::move(to));
-        return value::of_object(kind::dict, made.get());
-    }
-
     value messages(const chat& conversation)
     {
         values all;
-        for (const message& each : conversation.messages())
-            all.push_back(one_message(each, "message " + std::to_string(all.size() + 1)));
+        all.reserve(conversation.messages().size());
+        for (const message& each : conversation.messages()) {
+            n_messages_ = all.size() + 1;
+            all.push_back(one_message(each));
+        }
         return heap_.list(std::move(all));
     }
 
     // As the reference does: an assistant's thoughts under the names that templates look for.
     value with_reasoning(const value& message)
     {
-        value thoughts = value::none();
-        for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
-            const value* const found = message.dict().find(std::string_view{name});
-            if (found == nullptr || found->is(kind::none)) continue;
-            thoughts = *found;
-            break;
+        for (const word name : {word::reasoning_content, word::thinking, word::reasoning}) {
+            const value* const thoughts = message.dict().find(words_[name].text());
+            if (thoughts == nullptr || thoughts->is(kind::none)) continue;
+            const pointer<dict_object> made = heap_.dict(message.depth());
+            made->set(words_[word::thinking], *thoughts);
+            for (const auto& [key, to] : message.dict().items())
+                made->set(key, to);
+            made->set(words_[word::reasoning_content], *thoughts);
+            return value::of_object(kind::dict, made.get());
         }
-        if (thoughts.is(kind::none)) return message;
-        const pointer<dict_object> made = heap_.dict(std::max(message.depth(), thoughts.depth()));
-        made->set(heap_.string("thinking"), thoughts);
-        for (const auto& [key, to] : message.dict().items())
-            made->set(key, to);
-        made->set(heap_.string("reasoning_content"), thoughts);
-        return value::of_object(kind::dict, made.get());
+        return message;
     }
 
 private:
-    value content(const std::vector<content_part>& parts, const std::string& what)
+    using item_list = std::vector<dict_object::item>;
+
+    value string(const std::string& text)
     {
+        if (find_bad_utf8(text) != std::string_view::npos)
+            check_utf8(text, "message " + std::to_string(n_messages_));
+        return heap_.kept_string(text);
+    }
+
+    value content(const std::vector<content_part>& parts)
+    {
+        if (parts.size() == 1)
+            if (const auto* const text = std::get_if<std::string>(&parts.front()))
+                return string(*text);
         const bool plain = std::all_of(parts.begin(), parts.end(), [](const content_part& part) {
             return std::holds_alternative<std::string>(part);
         });
         if (plain) {
             std::string text;
             for (const content_part& part : parts)
-                text += std::get<std::string>(part);
-            return string(text, what);
+                text += string(std::get<std::string>(part)).text();
+            return heap_.string(std::move(text));
         }
         values all;
         for (const content_part& part : parts) {
-            if (const auto* const text = std::get_if<std::string>(&part))
-                all.push_back(
-                    dict({{"type", heap_.string("text")}, {"text", string(*text, what)}}));
-            else
-                all.push_back(dict({{"type", heap_.string("image")}}));
+            item_list items;
+            if (const auto* const text = std::get_if<std::string>(&part)) {
+                items.emplace_back(words_[word::type], words_[word::text]);
+                items.emplace_back(words_[word::text], string(*text));
+            } else {
+                items.emplace_back(words_[word::type], words_[word::image]);
+            }
+            all.push_back(heap_.dict_of(std::move(items)));
         }
         return heap_.list(std::move(all));
     }
 
     // Arguments as an object where they are one, since templates walk through them; else as the
     // text they are.
-    value arguments(const std::string& text, const std::string& what)
+    value arguments(const std::string& text)
     {
-        check_utf8(text, what);
+        value plain = string(text);
         try {
-            value made = from_json(heap_, text, what, errc::invalid_argument);
+            value made = from_json(heap_, text, "arguments", errc::invalid_argument);
             if (made.is(kind::dict)) return made;
         } catch (const error&) {
-            return heap_.string(text);
+            return plain;
         }
-        return heap_.string(text);
+        return plain;
     }
 
-    value calls(const std::vector<tool_call>& all, const std::string& what)
+    value calls(const std::vector<tool_call>& all)
     {
         values made;
         for (const tool_call& each : all) {
-            value function = dict(
-                {{"name", string(each.name, what)},
-                 {"arguments", arguments(each.arguments, what)}});
-            std::vector<std::pair<const char*, value>> items;
-            if (!each.id.empty()) items.emplace_back("id", string(each.id, what));
-            items.emplace_back("type", heap_.string("function"));
-            items.emplace_back("function", std::move(function));
-            made.push_back(dict(std::move(items)));
+            item_list function;
+            function.emplace_back(words_[word::name], string(each.name));
+            function.emplace_back(words_[word::arguments], arguments(each.arguments));
+            item_list items;
+            if (!each.id.empty()) items.emplace_back(words_[word::id], string(each.id));
+            items.emplace_back(words_[word::type], words_[word::function]);
+            items.emplace_back(words_[word::function], heap_.dict_of(std::move(function)));
+            made.push_back(heap_.dict_of(std::move(items)));
         }
         return heap_.list(std::move(made));
     }
 
-    value one_message(const message& from, const std::string& what)
+    value one_message(const message& from)
     {
-        std::vector<std::pair<const char*, value>> items;
-        items.emplace_back("role", string(from.role, what));
-        items.emplace_back("content", content(from.content, what));
+        item_list items;
+        items.reserve(from.reasoning.empty() ? 4 : 7);
+        const value* const role = words_.find_role(from.role);
+        // The names and their order are those that the reference gives a message with thoughts.
         if (!from.reasoning.empty())
-            items.emplace_back("reasoning_content", string(from.reasoning, what));
+            items.emplace_back(words_[word::thinking], string(from.reasoning));
+        items.emplace_back(words_[word::role], role != nullptr ? *role : string(from.role));
+        items.emplace_back(words_[word::content], content(from.content));
+        if (!from.reasoning.empty())
+            items.emplace_back(words_[word::reasoning_content], items.front().second);
         if (!from.tool_calls.empty())
-            items.emplace_back("tool_calls", calls(from.tool_calls, what));
+            items.emplace_back(words_[word::tool_calls], calls(from.tool_calls));
         if (!from.tool_call_id.empty())
-            items.emplace_back("tool_call_id", string(from.tool_call_id, what));
-        if (!from.name.empty()) items.emplace_back("name", string(from.name, what));
-        return with_reasoning(dict(std::move(items)));
+            items.emplace_back(words_[word::tool_call_id], string(from.tool_call_id));
+        if (!from.name.empty()) items.emplace_back(words_[word::name], string(from.name));
+        return heap_.dict_of(std::move(items));
     }
 
     heap& heap_;
+    const word_list& words_;
+    std::size_t n_messages_{0};
 };
+
+// The variables of a rendering, by name; of the same name the last one counts.
+using variable_list = std::vector<std::pair<std::string_view, value>>;
 
 token_map tokens_of(const std::filesystem::path& folder)
 {
@@ -185,12 +266,24 @@ public:
         std::string name;
         std::string source;
         std::unique_ptr<const parsed_template> parsed;
+        parsed_template::variables defaults;  // of parsed->names()
     };
 
-    impl(std::string file, token_map tokens)
+    impl(std::string file, const token_map& tokens)
         : file_{std::move(file)}
-        , tokens_{std::move(tokens)}
-    {}
+    {
+        for (const auto& [name, text] : tokens)
+            defaults_.emplace(name, words_.own(text));
+        defaults_["add_generation_prompt"] = value::of(true);
+        defaults_["documents"] = value::none();
+    }
+    impl(const impl&) = delete;
+    impl& operator=(const impl&) = delete;
+    impl(impl&&) = delete;
+    impl& operator=(impl&&) = delete;
+    ~impl() = default;
+
+    const word_list& words() const noexcept { return words_; }
 
     void add(std::string name, std::string source)
     {
@@ -204,7 +297,13 @@ public:
                 where + ": byte " + std::to_string(bad) + " is not valid UTF-8"};
         try {
             auto parsed = std::make_unique<const parsed_template>(source);
-            templates_.push_back({std::move(name), std::move(source), std::move(parsed)});
+            parsed_template::variables defaults = parsed->globals();
+            for (std::size_t i = 0; i < defaults.size(); ++i) {
+                const auto found = defaults_.find(parsed->names()[i]);
+                if (found != defaults_.end()) defaults[i] = found->second;
+            }
+            templates_.push_back(
+                {std::move(name), std::move(source), std::move(parsed), std::move(defaults)});
         } catch (const failure& problem) {
             throw error{problem.code, where + ": " + problem.sentence};
         }
@@ -242,21 +341,23 @@ public:
         return templates_.front();
     }
 
-    std::string render(
-        heap& in,
-        std::map<std::string, value, std::less<>> variables,
-        const template_limits& limits,
-        wall_time now) const
+    std::string
+    render(heap& in, const variable_list& variables, const template_limits& limits, wall_time now)
+        const
     {
-        const bool with_tools = !variables["tools"].is(kind::none);
-        for (const auto& [name, text] : tokens_)
-            if (!variables.contains(name)) variables[name] = in.string(text);
-        if (!variables.contains("add_generation_prompt"))
-            variables["add_generation_prompt"] = value::of(true);
-        if (!variables.contains("documents")) variables["documents"] = value::none();
+        bool with_tools = false;
+        for (const auto& [name, to] : variables)
+            if (name == "tools") with_tools = !to.is(kind::none);
+        const named& chosen = choose(with_tools);
+        parsed_template::variables given = chosen.defaults;
+        const std::vector<std::string>& names = chosen.parsed->names();
+        for (const auto& [name, to] : variables) {
+            const auto found = std::find(names.begin(), names.end(), name);
+            if (found != names.end()) given[static_cast<std::size_t>(found - names.begin())] = to;
+        }
         std::size_t line = 0;
         try {
-            std::string made = choose(with_tools).parsed->render(in, variables, now, line);
+            std::string made = chosen.parsed->render(in, std::move(given), now, line);
             if (made.size() > limits.max_output_bytes())
                 refuse_feature(
                     "a text of more than " + std::to_string(limits.max_output_bytes()) + " bytes");
@@ -280,7 +381,8 @@ public:
 
 private:
     std::string file_;
-    token_map tokens_;
+    word_list words_;
+    std::map<std::string, value> defaults_;  // of variables that a conversation need not set
     std::vector<named> templates_;
 };
 
@@ -296,7 +398,7 @@ chat_template chat_template::blocking_load(const std::filesystem::path& folder)
     token_map tokens = tokens_of(folder);
     const std::filesystem::path alone = folder / "chat_template.jinja";
     if (is_there(alone)) {
-        const auto made = std::make_shared<impl>(shown(alone), std::move(tokens));
+        const auto made = std::make_shared<impl>(shown(alone), tokens);
         made->add(
             "default", support::blocking_read_file(alone, text_errc::bad_file, max_template_bytes));
         const std::filesystem::path tool_use =
@@ -314,7 +416,7 @@ chat_template chat_template::blocking_load(const std::filesystem::path& folder)
         if (!json.root().is_object() || !json.root().contains("chat_template") ||
             json.root()["chat_template"].is_null())
             continue;
-        const auto made = std::make_shared<impl>(shown(file), std::move(tokens));
+        const auto made = std::make_shared<impl>(shown(file), tokens);
         made->add(json.root()["chat_template"]);
         static_cast<void>(made->choose(false));
         return chat_template{made};
@@ -339,7 +441,7 @@ chat_template chat_template::blocking_load(const std::filesystem::path& folder)
 chat_template chat_template::from_source(
     std::string_view source, std::map<std::string, std::string> tokens, const std::string& name)
 {
-    const auto made = std::make_shared<impl>(name, std::move(tokens));
+    const auto made = std::make_shared<impl>(name, tokens);
     made->add("default", std::string{source});
     return chat_template{made};
 }
@@ -370,28 +472,32 @@ chat_template chat_template::at_time(std::chrono::system_clock::time_point value
 std::string chat_template::render(const chat& conversation) const
 {
     heap in{limits_.max_value_bytes(), limits_.max_steps()};
-    builder make{in};
-    std::map<std::string, value, std::less<>> variables;
+    builder make{in, self_->words()};
+    variable_list variables;
+    variables.reserve(2 + conversation.variables().size());
     self_->within_limits([&] {
         for (const auto& [name, json] : conversation.variables())
-            variables[name] = make.json(json, "the variable " + support::in_quotes(name));
-        variables["messages"] = make.messages(conversation);
-        variables["tools"] = conversation.tools().empty()
-                                 ? value::none()
-                                 : make.json(conversation.tools(), "the tools");
+            variables.emplace_back(
+                name, make.json(json, "the variable " + support::in_quotes(name)));
+        variables.emplace_back("messages", make.messages(conversation));
+        variables.emplace_back(
+            "tools",
+            conversation.tools().empty() ? value::none()
+                                         : make.json(conversation.tools(), "the tools"));
     });
-    return self_->render(
-        in, std::move(variables), limits_, now_.value_or(std::chrono::system_clock::now()));
+    return self_->render(in, variables, limits_, now_.value_or(std::chrono::system_clock::now()));
 }
 
 std::string chat_template::render(const chat_json& conversation) const
 {
     heap in{limits_.max_value_bytes(), limits_.max_steps()};
-    builder make{in};
-    std::map<std::string, value, std::less<>> variables;
+    builder make{in, self_->words()};
+    variable_list variables;
+    variables.reserve(2 + conversation.variables.size());
     self_->within_limits([&] {
         for (const auto& [name, json] : conversation.variables)
-            variables[name] = make.json(json, "the variable " + support::in_quotes(name));
+            variables.emplace_back(
+                name, make.json(json, "the variable " + support::in_quotes(name)));
         const value messages = make.json(conversation.messages, "the messages");
         if (!messages.is(kind::list))
             throw error{errc::invalid_argument, "the messages: expected an array"};
@@ -403,17 +509,16 @@ std::string chat_template::render(const chat_json& conversation) const
                     "the messages: expected objects, found a " + std::string{type_name(each)}};
             all.push_back(make.with_reasoning(each));
         }
-        variables["messages"] = in.list(std::move(all));
+        variables.emplace_back("messages", in.list(std::move(all)));
         value tools = value::none();
         if (!conversation.tools.empty()) {
             tools = make.json(conversation.tools, "the tools");
             if (!tools.is(kind::list) && !tools.is(kind::none))
                 throw error{errc::invalid_argument, "the tools: expected an array"};
         }
-        variables["tools"] = std::move(tools);
+        variables.emplace_back("tools", std::move(tools));
     });
-    return self_->render(
-        in, std::move(variables), limits_, now_.value_or(std::chrono::system_clock::now()));
+    return self_->render(in, variables, limits_, now_.value_or(std::chrono::system_clock::now()));
 }
 
 const std::string& chat_template::source() const noexcept

@@ -52,6 +52,46 @@ value arithmetic_expression::evaluate(machine& on) const
     return calculate(on.memory(), what_, left, right);
 }
 
+void expression::evaluate_parts(machine& on, values& parts) const
+{
+    parts.push_back(evaluate(on));
+}
+
+// Texts that are added up only to be printed are printed one after the other.
+void arithmetic_expression::evaluate_parts(machine& on, values& parts) const
+{
+    const std::size_t n_before = parts.size();
+    if (what_ != arithmetic::add) {
+        parts.push_back(evaluate(on));
+        return;
+    }
+    left_->evaluate_parts(on, parts);
+    value right = right_->evaluate(on);
+    const auto is_plain = [](const value& of) {
+        return of.is(kind::string) && !of.string().is_markup();
+    };
+    // Several parts on the left are plain texts, all of them: only those stay apart.
+    if (parts.size() > n_before + 1 || is_plain(parts.back())) {
+        if (is_plain(right)) {
+            parts.push_back(std::move(right));
+            return;
+        }
+        std::string text;
+        for (std::size_t i = n_before; i < parts.size(); ++i)
+            append_text(text, parts[i]);
+        parts.resize(n_before);
+        parts.push_back(on.memory().string(std::move(text)));
+    }
+    value sum = calculate(on.memory(), what_, parts.back(), right);
+    parts.back() = std::move(sum);
+}
+
+void joined_expression::evaluate_parts(machine& on, values& parts) const
+{
+    for (const expression_ptr& each : parts_)
+        parts.push_back(each->evaluate(on));
+}
+
 value joined_expression::evaluate(machine& on) const
 {
     std::string text;
@@ -112,6 +152,14 @@ value conditional_expression::evaluate(machine& on) const
     return value::undefined(missing::hint, &why.string());
 }
 
+void conditional_expression::evaluate_parts(machine& on, values& parts) const
+{
+    if (is_true(test_->evaluate(on)))
+        then_->evaluate_parts(on, parts);
+    else if (otherwise_ != nullptr)
+        otherwise_->evaluate_parts(on, parts);
+}
+
 value attribute_expression::evaluate(machine& on) const
 {
     return get_attribute(on.memory(), of_->evaluate(on), name_, methods_);
@@ -120,7 +168,11 @@ value attribute_expression::evaluate(machine& on) const
 value item_expression::evaluate(machine& on) const
 {
     const value of = of_->evaluate(on);
-    return get_item(on.memory(), of, key_->evaluate(on));
+    if (name_ == nullptr) return get_item(on.memory(), of, key_->evaluate(on));
+    if (of.is_undefined()) refuse(of.missing_message());
+    if (of.is(kind::dict))
+        if (const value* const found = of.dict().find(name_->text())) return *found;
+    return get_attribute_only(on.memory(), of, *name_, methods_);
 }
 
 value slice_expression::evaluate(machine& on) const

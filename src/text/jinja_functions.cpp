@@ -138,14 +138,11 @@ constexpr std::array functions{
 
 }  // namespace
 
-std::optional<value> find_global(heap& in, std::string_view name)
+std::unique_ptr<callable_object> make_global(std::string_view name)
 {
     for (const named_function& each : functions)
-        if (name == each.name) {
-            in.charge(64);
-            return value::of_object(kind::callable, new built_in{each.name, each.call});
-        }
-    return std::nullopt;
+        if (name == each.name) return std::make_unique<built_in>(each.name, each.call);
+    return nullptr;
 }
 
 }  // namespace modelpool::text::jinja

@@ -1,10 +1,13 @@
 #include <nlohmann/json.hpp>
 
-#include <charconv>
+#include <algorithm>
 #include <limits>
+#include <optional>
 
 #include "support/json.hpp"
 #include "text/jinja_print.hpp"
+
+#include <simdjson.h>
 
 namespace modelpool::text::jinja {
 namespace {
@@ -115,6 +118,91 @@ private:
     std::vector<level> open_;
 };
 
+// Builds values of what simdjson has read.
+class converter {
+public:
+    explicit converter(heap& in)
+        : heap_{in}
+    {}
+
+    // False for what the slower reader must look at.
+    bool convert(simdjson::dom::element from, std::size_t depth, value& into)
+    {
+        switch (from.type()) {
+        case simdjson::dom::element_type::ARRAY:
+            return depth < max_json_depth && convert_array(from, depth + 1, into);
+        case simdjson::dom::element_type::OBJECT:
+            return depth < max_json_depth && convert_object(from, depth + 1, into);
+        case simdjson::dom::element_type::STRING:
+            into = heap_.string(from.get_string().value_unsafe());
+            return true;
+        case simdjson::dom::element_type::INT64:
+            into = value::of(from.get_int64().value_unsafe());
+            return true;
+        case simdjson::dom::element_type::UINT64:
+            return false;
+        case simdjson::dom::element_type::DOUBLE:
+            into = value::of(from.get_double().value_unsafe());
+            return true;
+        case simdjson::dom::element_type::BOOL:
+            into = value::of(from.get_bool().value_unsafe());
+            return true;
+        case simdjson::dom::element_type::NULL_VALUE:
+            into = value::none();
+            return true;
+        }
+        return false;
+    }
+
+private:
+    bool convert_array(simdjson::dom::element from, std::size_t depth, value& into)
+    {
+        const simdjson::dom::array array = from.get_array().value_unsafe();
+        values items;
+        for (const simdjson::dom::element each : array) {
+            heap_.charge(2 * sizeof(value));
+            if (!convert(each, depth, items.emplace_back())) return false;
+        }
+        into = heap_.list(std::move(items));
+        return true;
+    }
+
+    bool convert_object(simdjson::dom::element from, std::size_t depth, value& into)
+    {
+        const simdjson::dom::object object = from.get_object().value_unsafe();
+        std::vector<dict_object::item> items;
+        std::uint16_t inside = 0;
+        for (const simdjson::dom::key_value_pair each : object) {
+            heap_.charge(2 * sizeof(value));
+            items.emplace_back(heap_.string(each.key), value{});
+            if (!convert(each.value, depth, items.back().second)) return false;
+            inside = std::max(inside, items.back().second.depth());
+        }
+        const pointer<dict_object> dict = heap_.dict(inside);
+        dict->reserve(items.size());
+        for (auto& [key, to] : items)
+            dict->set(std::move(key), std::move(to));
+        into = value::of_object(kind::dict, dict.get());
+        return true;
+    }
+
+    heap& heap_;
+};
+
+// Reads what is usual: valid, not large, without integers beyond 64 bits.
+std::optional<value> read_fast(heap& in, std::string_view json)
+{
+    constexpr std::size_t max_bytes = std::size_t{4} << 20U;
+    if (json.size() > max_bytes) return std::nullopt;
+    simdjson::dom::parser parser;
+    simdjson::dom::element root;
+    const simdjson::error_code problem = parser.parse(json.data(), json.size()).get(root);
+    if (problem == simdjson::MEMALLOC) throw std::bad_alloc{};
+    value made;
+    if (problem != simdjson::SUCCESS || !converter{in}.convert(root, 0, made)) return std::nullopt;
+    return made;
+}
+
 }  // namespace
 
 value from_json(
@@ -123,6 +211,7 @@ value from_json(
     // nlohmann takes NUL for the end of the text and would not look at what follows.
     if (json.find('\0') != std::string_view::npos)
         throw error{code, name + ": not valid JSON: a NUL byte"};
+    if (std::optional<value> made = read_fast(in, json)) return *std::move(made);
     reader made{in};
     bool read = false;
     try {

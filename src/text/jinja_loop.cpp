@@ -41,9 +41,8 @@ bool loop_object::peek()
     if (after_) return true;
     value next;
     if (is_drained_) {
-        if (drained_.empty()) return false;
-        next = std::move(drained_.front());
-        drained_.pop_front();
+        if (n_taken_ == drained_.size()) return false;
+        next = std::move(drained_[n_taken_++]);
     } else if (!items_.next(next)) {
         return false;
     }

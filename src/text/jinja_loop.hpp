@@ -1,6 +1,5 @@
 #pragma once
 
-#include <deque>
 #include <optional>
 #include <string_view>
 
@@ -44,7 +43,8 @@ private:
 
     cursor items_;
     std::optional<std::size_t> length_;
-    std::deque<value> drained_;  // what was read ahead to know the length
+    values drained_;  // what was read ahead to know the length
+    std::size_t n_taken_{0};
     bool is_drained_{false};
     std::optional<value> after_;
     value current_;

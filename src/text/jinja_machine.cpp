@@ -1,5 +1,7 @@
 #include "text/jinja_machine.hpp"
 
+#include <algorithm>
+
 #include "text/jinja_loop.hpp"
 #include "text/jinja_nodes.hpp"
 
@@ -15,9 +17,13 @@ machine::machine(
     heap& in, const scope& root, std::vector<std::optional<value>> context, wall_time now)
     : heap_{in}
     , context_{std::move(context)}
-    , frame_{new frame{root, pointer<frame>{}}}
+    , frame_{in.make<frame>(root, pointer<frame>{})}
     , now_{now}
-{}
+{
+    // What was made for the rendering so far is mostly what it is going to print.
+    text_.reserve(std::min(in.n_bytes_used(), std::size_t{1} << 20U));
+    parts_.reserve(8);
+}
 
 machine::~machine()
 {
@@ -75,7 +81,7 @@ machine::deeper::deeper(machine& on, std::size_t n_levels)
 pointer<frame> machine::frame_around(frame& around, const scope& about)
 {
     heap_.charge(64 + about.slots.size() * sizeof(frame::slot));
-    return pointer<frame>{new frame{about, pointer<frame>{&around}}};
+    return pointer<frame>{heap_.make<frame>(about, pointer<frame>{&around})};
 }
 
 pointer<frame> machine::inner_frame(const scope& about)

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -34,6 +35,11 @@ struct scope {
     std::vector<place> elsewhere;  ///< by slot
 };
 
+struct frame_slot {
+    value held;
+    bool set{false};
+};
+
 /// The variables of a running part of a template.
 class frame final : public object {
 public:
@@ -41,31 +47,36 @@ public:
         : object{0}
         , about_{about}
         , out_{std::move(out)}
-        , slots_(about.slots.size())
-    {}
-    struct slot {
-        value held;
-        bool set{false};
-    };
+        , slots_{few_.data()}
+        , n_slots_{about.slots.size()}
+    {
+        if (n_slots_ <= few_.size()) return;
+        many_.resize(n_slots_);
+        slots_ = many_.data();
+    }
+    using slot = frame_slot;
     frame* out() const noexcept { return out_.get(); }
     const scope& about() const noexcept { return about_; }
-    const slot& at(int index) const noexcept { return slots_[static_cast<std::size_t>(index)]; }
+    const slot& at(int index) const noexcept { return slots_[index]; }
     void set(int index, value to)
     {
-        slot& into = slots_[static_cast<std::size_t>(index)];
+        slot& into = slots_[index];
         into.held = std::move(to);
         into.set = true;
     }
     void clear()
     {
-        for (slot& each : slots_)
-            each = slot{};
+        for (std::size_t i = 0; i < n_slots_; ++i)
+            slots_[i] = slot{};
     }
 
 private:
     const scope& about_;
     pointer<frame> out_;
-    std::vector<slot> slots_;
+    std::array<slot, 4> few_{};  // most need no more
+    std::vector<slot> many_;
+    slot* slots_;
+    std::size_t n_slots_;
 };
 
 class macro_object final : public callable_object {
@@ -109,6 +120,8 @@ public:
     value call(const value& callee, call_arguments& arguments);
 
     std::string& out() noexcept { return *out_; }
+    /// Room for what statements are about to print: each leaves it as it was.
+    values& parts() noexcept { return parts_; }
     void print(std::string_view text);
 
     frame& current() noexcept { return *frame_; }
@@ -179,14 +192,15 @@ private:
     std::vector<std::optional<value>> context_;
     std::string text_;
     std::string* out_{&text_};
+    values parts_;
     std::vector<pointer<macro_object>> macros_;
     pointer<frame> frame_;
     wall_time now_;
     std::size_t n_levels_{0};
 };
 
-/// The functions and classes that every template has, by name; nothing for other names.
-std::optional<value> find_global(heap& in, std::string_view name);
+/// A function or class that every template has, by name; null for other names.
+std::unique_ptr<callable_object> make_global(std::string_view name);
 
 filter_function* find_filter(std::string_view name);
 test_function* find_test(std::string_view name);

@@ -258,8 +258,13 @@ value get_attribute(heap& in, const value& of, string_object& name)
 
 value get_attribute_only(heap& in, const value& of, string_object& name)
 {
+    return get_attribute_only(in, of, name, find_methods(name.text()));
+}
+
+value get_attribute_only(heap& in, const value& of, string_object& name, const method_set& methods)
+{
     value found;
-    if (find_attribute(in, of, name, find_methods(name.text()), found)) return found;
+    if (find_attribute(in, of, name, methods, found)) return found;
     return value::undefined(missing::attribute, &name, of.type());
 }
 

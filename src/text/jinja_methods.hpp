@@ -39,6 +39,7 @@ value get_attribute(heap& in, const value& of, string_object& name, const method
 /// The same without the elements of a dict: what `of["name"]` stands for where there is no such
 /// element.
 value get_attribute_only(heap& in, const value& of, string_object& name);
+value get_attribute_only(heap& in, const value& of, string_object& name, const method_set& methods);
 
 /// Binds the arguments of a call to the names of its parameters.
 class parameters {

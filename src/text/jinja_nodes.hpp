@@ -23,6 +23,9 @@ public:
     expression& operator=(expression&&) = delete;
     virtual ~expression() = default;
     virtual value evaluate(machine& on) const = 0;
+    /// Appends what printing the value gives to `parts`, as values that printed one after the other
+    /// give the same; nothing is printed yet.
+    virtual void evaluate_parts(machine& on, values& parts) const;
 
     /// How many calls deep evaluating it goes, at the most; the parser bounds it.
     std::uint16_t levels{1};
@@ -141,6 +144,7 @@ public:
         , right_{std::move(right)}
     {}
     value evaluate(machine& on) const override;
+    void evaluate_parts(machine& on, values& parts) const override;
 
 private:
     arithmetic what_;
@@ -155,6 +159,7 @@ public:
         : parts_{std::move(parts)}
     {}
     value evaluate(machine& on) const override;
+    void evaluate_parts(machine& on, values& parts) const override;
 
 private:
     std::vector<expression_ptr> parts_;
@@ -202,6 +207,7 @@ public:
         , otherwise_{std::move(otherwise)}
     {}
     value evaluate(machine& on) const override;
+    void evaluate_parts(machine& on, values& parts) const override;
 
 private:
     expression_ptr test_;
@@ -235,12 +241,19 @@ public:
     item_expression(expression_ptr of, expression_ptr key)
         : of_{std::move(of)}
         , key_{std::move(key)}
-    {}
+    {
+        const auto* const constant = dynamic_cast<const constant_expression*>(key_.get());
+        if (constant == nullptr || !constant->what().is(kind::string)) return;
+        name_ = &constant->what().string();
+        methods_ = find_methods(name_->text());
+    }
     value evaluate(machine& on) const override;
 
 private:
     expression_ptr of_;
     expression_ptr key_;
+    string_object* name_{nullptr};  // the key, where it is a constant text
+    method_set methods_;            // of that name
 };
 
 class slice_expression final : public expression {

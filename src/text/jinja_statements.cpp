@@ -99,11 +99,16 @@ flow text_statement::run(machine& on) const
 
 flow output_statement::run(machine& on) const
 {
-    const value what = what_->evaluate(on);
-    if (what.is(kind::string))
-        on.print(what.text());
-    else if (!what.is_undefined())
-        on.print(to_text(what));
+    values& parts = on.parts();
+    const std::size_t n_before = parts.size();
+    what_->evaluate_parts(on, parts);
+    for (std::size_t i = n_before; i < parts.size(); ++i) {
+        if (parts[i].is(kind::string))
+            on.print(parts[i].text());
+        else if (!parts[i].is_undefined())
+            on.print(to_text(parts[i]));
+    }
+    parts.resize(n_before);
     return flow::on;
 }
 

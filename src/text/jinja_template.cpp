@@ -1,6 +1,6 @@
 #include "text/jinja_template.hpp"
 
-#include <algorithm>
+#include <utility>
 
 #include "text/jinja_parser.hpp"
 
@@ -10,23 +10,22 @@ parsed_template::parsed_template(std::string_view source)
 {
     parsed made = parse(source);
     root_ = std::move(made.root);
-    context_names_ = std::move(made.context_names);
+    names_ = std::move(made.context_names);
     body_ = std::move(made.body);
+    for (const std::string& name : names_) {
+        globals_.emplace_back();
+        std::unique_ptr<callable_object> function = make_global(name);
+        if (function == nullptr) continue;
+        function->stop_counting();
+        globals_.back() = value::of_object(kind::callable, function.get());
+        functions_.push_back(std::move(function));
+    }
 }
 
-std::string parsed_template::render(
-    heap& in,
-    const std::map<std::string, value, std::less<>>& variables,
-    wall_time now,
-    std::size_t& line) const
+std::string
+parsed_template::render(heap& in, variables given, wall_time now, std::size_t& line) const
 {
-    std::vector<std::optional<value>> context;
-    context.reserve(context_names_.size());
-    for (const std::string& name : context_names_) {
-        const auto found = variables.find(name);
-        context.push_back(found == variables.end() ? find_global(in, name) : found->second);
-    }
-    machine on{in, *root_, std::move(context), now};
+    machine on{in, *root_, std::move(given), now};
     try {
         static_cast<void>(run_block(body_, on));
     } catch (const failure&) {
@@ -34,12 +33,6 @@ std::string parsed_template::render(
         throw;
     }
     return on.take_output();
-}
-
-bool parsed_template::uses(std::string_view variable) const
-{
-    return std::find(context_names_.begin(), context_names_.end(), variable) !=
-           context_names_.end();
 }
 
 }  // namespace modelpool::text::jinja

@@ -1,8 +1,8 @@
 #pragma once
 
 #include <cstddef>
-#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,21 +18,27 @@ public:
     /// Errors: `failure` with text_errc::bad_file, with the line in the sentence, for what is no
     /// template; text_errc::unsupported for tags that this interpreter does not do.
     explicit parsed_template(std::string_view source);
+    parsed_template(const parsed_template&) = delete;
+    parsed_template& operator=(const parsed_template&) = delete;
+    parsed_template(parsed_template&&) = delete;
+    parsed_template& operator=(parsed_template&&) = delete;
+    ~parsed_template() = default;
 
-    /// What the template prints. Errors: `failure`; `line` is then that of the statement it
-    /// happened in.
-    std::string render(
-        heap& in,
-        const std::map<std::string, value, std::less<>>& variables,
-        wall_time now,
-        std::size_t& line) const;
+    /// The variables that the template asks for without setting them itself, each with its value
+    /// where it is one that every template has.
+    using variables = std::vector<std::optional<value>>;
+    const std::vector<std::string>& names() const noexcept { return names_; }
+    const variables& globals() const noexcept { return globals_; }
 
-    /// Whether the template asks for a variable of that name without setting it itself.
-    bool uses(std::string_view variable) const;
+    /// What the template prints, for values of `names()`. Errors: `failure`; `line` is then that of
+    /// the statement it happened in.
+    std::string render(heap& in, variables given, wall_time now, std::size_t& line) const;
 
 private:
     std::shared_ptr<const scope> root_;
-    std::vector<std::string> context_names_;
+    std::vector<std::string> names_;
+    std::vector<std::unique_ptr<callable_object>> functions_;
+    variables globals_;
     block body_;
 };
 

@@ -60,7 +60,7 @@ std::string value::missing_message() const
 
 std::size_t string_object::length() const noexcept
 {
-    if (length_ == unknown) length_ = count_utf8(text_);
+    if (length_ == unknown) length_ = count_utf8(*text_);
     return length_;
 }
 
@@ -232,27 +232,33 @@ std::uint16_t depth_above(const value& item)
 value heap::string(std::string text)
 {
     charge(text.size() + 64);
-    return value::of_object(kind::string, new string_object{std::move(text)});
+    return value::of_object(kind::string, make<string_object>(std::move(text)));
+}
+
+value heap::kept_string(const std::string& text)
+{
+    charge(text.size() + 64);
+    return value::of_object(kind::string, make<string_object>(string_object::kept{text}));
 }
 
 value heap::markup(std::string text)
 {
     charge(text.size() + 64);
-    return value::of_object(kind::string, new string_object{std::move(text), true});
+    return value::of_object(kind::string, make<string_object>(std::move(text), true));
 }
 
 value heap::list(values items)
 {
     charge(items.size() * sizeof(value) + 64);
     const std::uint16_t depth = depth_above(items);
-    return value::of_object(kind::list, new list_object{std::move(items), depth});
+    return value::of_object(kind::list, make<list_object>(std::move(items), depth));
 }
 
 value heap::tuple(values items)
 {
     charge(items.size() * sizeof(value) + 64);
     const std::uint16_t depth = depth_above(items);
-    return value::of_object(kind::tuple, new list_object{std::move(items), depth});
+    return value::of_object(kind::tuple, make<list_object>(std::move(items), depth));
 }
 
 value heap::pair(value first, value second)
@@ -274,10 +280,20 @@ value heap::group(value key, value items)
     return value::of_object(kind::tuple, new list_object{std::move(both), depth, true});
 }
 
+value heap::dict_of(std::vector<dict_object::item> items)
+{
+    charge(96 + items.size() * sizeof(dict_object::item));
+    std::size_t depth = 0;
+    for (const auto& [key, to] : items)
+        depth = std::max<std::size_t>(depth, to.depth());
+    return value::of_object(
+        kind::dict, make<dict_object>(checked_depth(depth + 1), std::move(items)));
+}
+
 pointer<dict_object> heap::dict(std::uint16_t depth)
 {
     charge(96);
-    return pointer<dict_object>{new dict_object{checked_depth(depth + std::size_t{1})}};
+    return pointer<dict_object>{make<dict_object>(checked_depth(depth + std::size_t{1}))};
 }
 
 value heap::view(view_of what, const value& from)

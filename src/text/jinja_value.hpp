@@ -2,9 +2,11 @@
 
 #include <modelpool/error.hpp>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -65,16 +67,23 @@ public:
     }
     void release() noexcept
     {
-        if (n_references_ != uncounted && --n_references_ == 0) delete this;
+        if (n_references_ == uncounted || --n_references_ != 0) return;
+        if (in_arena_)
+            this->~object();
+        else
+            delete this;
     }
     /// For an object with another owner, which outlives all values.
     void stop_counting() noexcept { n_references_ = uncounted; }
     bool is_unique() const noexcept { return n_references_ == 1; }
+    /// For an object whose memory is not its own.
+    void stay_in_arena() noexcept { in_arena_ = true; }
 
 private:
     static constexpr std::uint32_t uncounted = 0xFFFFFFFF;
     std::uint32_t n_references_{0};
     std::uint16_t depth_;
+    bool in_arena_{false};
 };
 
 template <class T>
@@ -280,19 +289,30 @@ class string_object final : public object {
 public:
     explicit string_object(std::string text, bool markup = false)
         : object{0}
-        , text_{std::move(text)}
+        , own_{std::move(text)}
+        , text_{&own_}
         , markup_{markup}
     {}
-    const std::string& text() const noexcept { return text_; }
+    /// A text that somebody else keeps, for longer than any value refers to it.
+    struct kept {
+        const std::string& text;
+    };
+    explicit string_object(kept by_another)
+        : object{0}
+        , text_{&by_another.text}
+        , markup_{false}
+    {}
+    const std::string& text() const noexcept { return *text_; }
     /// The number of code points.
     std::size_t length() const noexcept;
-    bool is_ascii() const noexcept { return length() == text_.size(); }
+    bool is_ascii() const noexcept { return length() == text_->size(); }
     /// Whether it is what the filters "safe" and "escape" give: text joined to it is escaped.
     bool is_markup() const noexcept { return markup_; }
 
 private:
     static constexpr std::size_t unknown = static_cast<std::size_t>(-1);
-    std::string text_;
+    std::string own_;
+    const std::string* text_;
     mutable std::size_t length_{unknown};
     bool markup_;
 };
@@ -321,9 +341,15 @@ public:
     explicit dict_object(std::uint16_t depth)
         : object{depth}
     {}
+    /// With a few items, whose keys are texts that all differ.
+    dict_object(std::uint16_t depth, std::vector<item> items)
+        : object{depth}
+        , items_{std::move(items)}
+    {}
     const std::vector<item>& items() const noexcept { return items_; }
     const value* find(std::string_view key) const noexcept;
     const value* find(const value& key) const;
+    void reserve(std::size_t n_items) { items_.reserve(n_items); }
     /// Adds a key, which must be hashable, or gives it another value. The caller answers for the
     /// depth.
     void set(value key, value to);
@@ -479,11 +505,15 @@ public:
     value string(std::string text);
     value string(std::string_view text) { return string(std::string{text}); }
     value string(const char* text) { return string(std::string{text}); }
+    /// A text that outlives the rendering, without a copy of it.
+    value kept_string(const std::string& text);
     value markup(std::string text);
     value list(values items);
     value tuple(values items);
     value pair(value first, value second);
     value group(value key, value items);
+    /// A dict of at most eight items, whose keys are texts that all differ.
+    value dict_of(std::vector<dict_object::item> items);
     /// An empty dict that will hold values up to that depth.
     pointer<dict_object> dict(std::uint16_t depth);
     value view(view_of what, const value& from);
@@ -494,6 +524,22 @@ public:
         if (n_bytes > bytes_left_) refuse_bytes();
         bytes_left_ -= n_bytes;
     }
+    /// Makes an object: the first ones, which are all that most renderings need, in one place.
+    template <class T, class... Arguments>
+    T* make(Arguments&&... arguments)
+    {
+        constexpr std::size_t n_bytes = (sizeof(T) + arena_step - 1) / arena_step * arena_step;
+        static_assert(alignof(T) <= arena_step);
+        if (n_bytes > arena_.size() - n_arena_bytes_)
+            return new T{std::forward<Arguments>(arguments)...};
+        T* const made =
+            new (arena_.data() + n_arena_bytes_) T{std::forward<Arguments>(arguments)...};
+        n_arena_bytes_ += n_bytes;
+        made->stay_in_arena();
+        return made;
+    }
+
+    std::size_t n_bytes_used() const noexcept { return max_bytes_ - bytes_left_; }
     void step(std::size_t n_steps = 1)
     {
         if (n_steps > steps_left_) refuse_steps();
@@ -504,6 +550,9 @@ private:
     [[noreturn]] void refuse_bytes() const;
     [[noreturn]] void refuse_steps() const;
 
+    static constexpr std::size_t arena_step = 16;
+    alignas(arena_step) std::array<std::byte, 6144> arena_;
+    std::size_t n_arena_bytes_{0};
     std::size_t bytes_left_;
     std::size_t steps_left_;
     std::size_t max_bytes_;
