@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares `modelpool tokenize` with the reference on random hard strings: ids, offsets, and what decoding gives back.
 
-    compare_tokenizers.py [--seed N] [--count N] [--limit N] MODELPOOL FOLDER_OR_FILE...
+    compare_tokenizers.py [--seed N] [--count N] [--long] [--limit N] MODELPOOL FOLDER_OR_FILE...
 
 A folder with a tokenizer.json, or such a file, is compared with the package tokenizers; a .model file of SentencePiece
 with the package sentencepiece (pieces alone: without the special tokens, which its users add). Prints the first
@@ -35,6 +35,22 @@ WORDS = (
 SPACES = [" ", " ", " ", "  ", "\n", "\r\n", "\t", "\n\n ", "\u00a0", "\u3000", "\u2009", "\u200b", "\u0085", "\u2028"]
 EMOJI = ["\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f44d\U0001f3fd", "\U0001f1e9\U0001f1ea", "\u2764\ufe0f",
          "\U0001f3f4\U000e0067\U000e0062\U000e007f", "1\ufe0f\u20e3", "\U0001f600"]
+
+
+def long_texts():
+    """Texts of a megabyte: one character again and again, and words without a space between."""
+    yield "a" * 1_000_000
+    yield "\u00e9" * 500_000
+    yield "\U0001f600" * 250_000
+    yield (EMOJI[0] + EMOJI[4]) * 20_000
+    yield "e" + "\u0301" * 500_000
+    yield "".join(WORDS) * (1_000_000 // sum(map(len, WORDS)))
+    rng = random.Random(1)
+    yield "".join(chr(rng.randrange(0x61, 0x7B)) for _ in range(1_000_000))
+
+
+# UTF-8 has no halves of surrogate pairs: as bytes they are no text.
+HALVES = [b"\xed\xa0\x80", b"a\xed\xaf\xbfb", b"\xed\xb0\x80", b"\xed\xbf\xbf", b"\xed\xa0\xbd\xed\xb8\x80"]
 
 
 def random_text(rng):
@@ -124,10 +140,17 @@ def compare(binary, path, options):
         nonlocal n_bad
         n_bad += 1
         if n_bad <= options.limit:
-            print(f"{path}: {what} of {text!r}\n    ours   {ours}\n    theirs {theirs}")
+            shown = [str(each)[:2000] for each in (repr(text), ours, theirs)]
+            print(f"{path}: {what} of {shown[0]}\n    ours   {shown[1]}\n    theirs {shown[2]}")
 
+    for half in HALVES:
+        done = subprocess.run([binary, "tokenize", "--model", str(path), half], capture_output=True)
+        if done.returncode == 0 or b"UTF-8" not in done.stderr:
+            differs("the refusal", half, done.stderr, "not valid UTF-8")
+    batches = [[text] for text in long_texts()] if options.long else []
     for begin in range(0, options.count, 5000):
-        texts = [random_text(rng) for _ in range(min(5000, options.count - begin))]
+        batches.append([random_text(rng) for _ in range(min(5000, options.count - begin))])
+    for texts in batches:
         ours = run(binary, path, reference.arguments, texts)
         theirs = reference.encode(texts)
         for text, ids, offsets, (their_ids, their_offsets) in zip(texts, ours["ids"], ours["offsets"], theirs):
@@ -140,7 +163,8 @@ def compare(binary, path, options):
         for row, text, their_text in zip(rows, decoded, reference.decode(rows)):
             if text != their_text:
                 differs("the text", row, repr(text), repr(their_text))
-    print(f"{path}: {options.count} texts, {n_bad} differences", flush=True)
+    n_texts = sum(map(len, batches))
+    print(f"{path}: {n_texts} texts, {n_bad} differences", flush=True)
     return n_bad
 
 
@@ -148,6 +172,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--long", action="store_true", help="texts of a megabyte too")
     parser.add_argument("--limit", type=int, default=10, help="differences to print for each tokenizer")
     parser.add_argument("binary")
     parser.add_argument("paths", nargs="+", type=pathlib.Path)
