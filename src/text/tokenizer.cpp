@@ -2,9 +2,11 @@
 #include <modelpool/text/tokenizer.hpp>
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <utility>
 
+#include "text/lengths.hpp"
 #include "text/tokenizer_parts.hpp"
 #include "text/utf8.hpp"
 #include "text/vocabulary_files.hpp"
@@ -34,9 +36,9 @@ constexpr std::size_t no_limit = std::numeric_limits<std::size_t>::max();
 // How many tokens the texts may have, besides the special tokens that are added.
 std::size_t limit_of(const encode_options& options, std::size_t n_added)
 {
-    if (options.max_tokens() == 0) return no_limit;
-    const std::size_t n_taken = options.add_special_tokens() ? n_added : 0;
-    return options.max_tokens() - std::min(options.max_tokens(), n_taken);
+    if (!options.truncation()) return no_limit;
+    const std::size_t limit = options.truncation()->max_tokens();
+    return limit - std::min(limit, options.add_special_tokens() ? n_added : 0);
 }
 
 void cut(encoding& of, std::size_t limit)
@@ -46,23 +48,6 @@ void cut(encoding& of, std::size_t limit)
     of.ids.resize(limit);
     if (of.tokens.size() > limit) of.tokens.resize(limit);
     if (of.offsets.size() > limit) of.offsets.resize(limit);
-}
-
-// Cuts the longer text first; the second gets the odd token where both are cut alike.
-void cut_pair(encoding& first, encoding& second, std::size_t limit)
-{
-    const std::size_t n_first = first.ids.size();
-    const std::size_t n_second = second.ids.size();
-    if (n_first + n_second <= limit) return;
-    encoding& shorter = n_first > n_second ? second : first;
-    encoding& longer = n_first > n_second ? first : second;
-    const std::size_t n_shorter = shorter.ids.size();
-    if (2 * n_shorter <= limit) {
-        cut(longer, limit - n_shorter);
-    } else {
-        cut(shorter, limit / 2);
-        cut(longer, limit - limit / 2);
-    }
 }
 
 // One text on its way through the steps of a tokenizer, up to its own tokens.
@@ -303,11 +288,29 @@ tokenizer tokenizer_maker::make(tokenizer_parts parts)
 
 encoding tokenizer::encode(std::string_view text, const encode_options& options) const
 {
+    encoding made = encode_unpadded(text, options);
+    if (options.padding()) pad({&made, 1}, *options.padding(), options);
+    return made;
+}
+
+encoding tokenizer::encode_unpadded(std::string_view text, const encode_options& options) const
+{
     check_text(text);
     const post_processor& completion = self_->parts().completion;
-    encoding made =
-        encoding_run{self_->parts(), text, options}.run(limit_of(options, completion.n_added()));
-    completion.apply(made, options);
+    const std::size_t limit = limit_of(options, completion.n_added());
+    const truncation_options how = options.truncation().value_or(truncation_options{});
+    if (!how.keeps_overflow() && how.from() == text_side::right) {
+        encoding made = encoding_run{self_->parts(), text, options}.run(limit);
+        completion.apply(made, options);
+        return made;
+    }
+    std::vector<encoding> parts =
+        cut_into_parts(encoding_run{self_->parts(), text, options}.run(no_limit), limit, how);
+    for (encoding& each : parts)
+        completion.apply(each, options);
+    encoding made = std::move(parts.front());
+    made.overflow.assign(
+        std::make_move_iterator(parts.begin() + 1), std::make_move_iterator(parts.end()));
     return made;
 }
 
@@ -317,10 +320,26 @@ encoding tokenizer::encode_pair(
     check_text(first);
     check_text(second);
     const post_processor& completion = self_->parts().completion;
+    const truncation_options how = options.truncation().value_or(truncation_options{});
     encoding left = encoding_run{self_->parts(), first, options}.run(no_limit);
     encoding right = encoding_run{self_->parts(), second, options}.run(no_limit);
-    cut_pair(left, right, limit_of(options, completion.n_added_to_pair()));
-    return completion.join(std::move(left), std::move(right), options);
+    const auto [n_left, n_right] = shares_of_pair(
+        left.ids.size(),
+        right.ids.size(),
+        limit_of(options, completion.n_added_to_pair()),
+        how.order());
+    const std::vector<encoding> lefts = cut_into_parts(std::move(left), n_left, how);
+    const std::vector<encoding> rights = cut_into_parts(std::move(right), n_right, how);
+    encoding made = completion.join(lefts.front(), rights.front(), options);
+    // In the order of the reference: the rest of the first text with all of the second, then its
+    // first part with the rest of the second.
+    for (std::size_t i = 1; i < lefts.size(); ++i)
+        for (const encoding& each : rights)
+            made.overflow.push_back(completion.join(lefts[i], each, options));
+    for (std::size_t i = 1; i < rights.size(); ++i)
+        made.overflow.push_back(completion.join(lefts.front(), rights[i], options));
+    if (options.padding()) pad({&made, 1}, *options.padding(), options);
+    return made;
 }
 
 std::vector<encoding>
@@ -329,7 +348,8 @@ tokenizer::encode_batch(std::span<const std::string> texts, const encode_options
     std::vector<encoding> made;
     made.reserve(texts.size());
     for (const std::string& text : texts)
-        made.push_back(encode(text, options));
+        made.push_back(encode_unpadded(text, options));
+    if (options.padding()) pad(made, *options.padding(), options);
     return made;
 }
 
@@ -352,6 +372,16 @@ std::optional<token_id> tokenizer::id_of(std::string_view token) const
 std::size_t tokenizer::vocab_size() const noexcept
 {
     return self_->end_id();
+}
+
+const std::optional<truncation_options>& tokenizer::truncation() const noexcept
+{
+    return self_->parts().truncation;
+}
+
+const std::optional<padding_options>& tokenizer::padding() const noexcept
+{
+    return self_->parts().padding;
 }
 
 std::size_t tokenizer::n_special_added() const noexcept

@@ -6,6 +6,7 @@
 
 #include "support/printable.hpp"
 #include "text/component_json.hpp"
+#include "text/lengths.hpp"
 #include "text/tokenizer_config.hpp"
 #include "text/tokenizer_parts.hpp"
 
@@ -76,6 +77,10 @@ parse_tokenizer_json(std::string_view json, const tokenizer_config* beside, cons
         parts.completion = make_post_processor(*from);
     if (const std::optional<json_value> from = root.find("decoder"))
         parts.back = make_decoder(*from);
+    if (const std::optional<json_value> from = root.find("truncation"))
+        parts.truncation = read_truncation(*from);
+    if (const std::optional<json_value> from = root.find("padding"))
+        parts.padding = read_padding(*from);
     std::vector<added_token> tokens;
     const std::optional<json_value> added = root.find("added_tokens");
     if (added) tokens = read_added_tokens(*added, *parts.vocab);

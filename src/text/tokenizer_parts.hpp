@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,9 @@ struct tokenizer_parts {
     std::unique_ptr<const model> vocab;
     post_processor completion;
     std::unique_ptr<const decoder> back;
+    /// What the file says about lengths; applied where a caller asks for it.
+    std::optional<truncation_options> truncation;
+    std::optional<padding_options> padding;
 };
 
 /// Makes a tokenizer of its steps.

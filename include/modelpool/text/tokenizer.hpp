@@ -27,7 +27,128 @@ struct encoding {
     std::vector<std::uint32_t> type_ids;
     /// 1 for the special tokens that the template adds. Empty unless asked for.
     std::vector<std::uint8_t> special_mask;
+    /// 1 for tokens, 0 for what fills up. Empty unless padded.
+    std::vector<std::uint8_t> attention_mask;
     bool truncated{false};
+    /// What was cut, in parts with their own special tokens. Empty unless asked for.
+    std::vector<encoding> overflow;
+};
+
+/// An end of a text.
+enum class text_side : std::uint8_t { left = 1, right };
+
+/// Which of two texts is cut where they have too many tokens together.
+enum class cut_order : std::uint8_t {
+    longest_first = 1,  ///< the longer one, down to the length of the other, then both
+    only_first,
+    only_second,
+};
+
+/// How texts with too many tokens are cut.
+class truncation_options {
+public:
+    /// The most tokens wanted, special ones included. Special tokens are never cut: where the limit
+    /// is below their number, they are all that is left.
+    truncation_options& max_tokens(std::size_t value)
+    {
+        max_tokens_ = value;
+        return *this;
+    }
+    std::size_t max_tokens() const noexcept { return max_tokens_; }
+
+    /// The end at which tokens are cut off.
+    truncation_options& from(text_side value)
+    {
+        from_ = value;
+        return *this;
+    }
+    text_side from() const noexcept { return from_; }
+
+    truncation_options& order(cut_order value)
+    {
+        order_ = value;
+        return *this;
+    }
+    cut_order order() const noexcept { return order_; }
+
+    /// Whether what is cut becomes `encoding::overflow`, in parts of the same length.
+    truncation_options& keep_overflow(bool value)
+    {
+        keeps_overflow_ = value;
+        return *this;
+    }
+    bool keeps_overflow() const noexcept { return keeps_overflow_; }
+
+    /// How many tokens each of these parts has in common with the one before.
+    truncation_options& overlap(std::size_t n_tokens)
+    {
+        overlap_ = n_tokens;
+        return *this;
+    }
+    std::size_t overlap() const noexcept { return overlap_; }
+
+private:
+    std::size_t max_tokens_{512};
+    std::size_t overlap_{0};
+    text_side from_{text_side::right};
+    cut_order order_{cut_order::longest_first};
+    bool keeps_overflow_{false};
+};
+
+/// How encodings are filled up to one length.
+class padding_options {
+public:
+    /// The length, which no encoding is cut to. 0: that of the longest one of the batch.
+    padding_options& n_tokens(std::size_t value)
+    {
+        n_tokens_ = value;
+        return *this;
+    }
+    std::size_t n_tokens() const noexcept { return n_tokens_; }
+
+    /// Makes that length a multiple of this one. 0: it stays as it is.
+    padding_options& multiple(std::size_t value)
+    {
+        multiple_ = value;
+        return *this;
+    }
+    std::size_t multiple() const noexcept { return multiple_; }
+
+    /// The end that is filled up.
+    padding_options& at(text_side value)
+    {
+        at_ = value;
+        return *this;
+    }
+    text_side at() const noexcept { return at_; }
+
+    /// The token, as an id and as it is shown, and the number of its text.
+    padding_options& id(token_id value)
+    {
+        id_ = value;
+        return *this;
+    }
+    token_id id() const noexcept { return id_; }
+    padding_options& token(std::string value)
+    {
+        token_ = std::move(value);
+        return *this;
+    }
+    const std::string& token() const noexcept { return token_; }
+    padding_options& type_id(std::uint32_t value)
+    {
+        type_id_ = value;
+        return *this;
+    }
+    std::uint32_t type_id() const noexcept { return type_id_; }
+
+private:
+    std::size_t n_tokens_{0};
+    std::size_t multiple_{0};
+    std::string token_{"[PAD]"};
+    token_id id_{0};
+    std::uint32_t type_id_{0};
+    text_side at_{text_side::right};
 };
 
 /// What `tokenizer::encode` gives besides the ids.
@@ -58,17 +179,35 @@ public:
     bool with_types() const noexcept { return with_types_; }
 
     /// The most tokens wanted, special ones included; what lies beyond is cut from the right. 0: no
-    /// limit. Special tokens are never cut: where the limit is below their number, they are all
-    /// that is left. The truncation and padding written in a tokenizer.json are never applied.
+    /// limit. The same as `truncate` with that limit alone.
     encode_options& max_tokens(std::size_t value)
     {
-        max_tokens_ = value;
+        truncation_.reset();
+        if (value > 0) truncation_ = truncation_options{}.max_tokens(value);
         return *this;
     }
-    std::size_t max_tokens() const noexcept { return max_tokens_; }
+
+    /// How texts are cut. Without it none is, nor by what a tokenizer.json says, which
+    /// `tokenizer::truncation` tells.
+    encode_options& truncate(std::optional<truncation_options> value)
+    {
+        truncation_ = value;
+        return *this;
+    }
+    const std::optional<truncation_options>& truncation() const noexcept { return truncation_; }
+
+    /// How encodings are filled up. Without it none is, nor by what a tokenizer.json says, which
+    /// `tokenizer::padding` tells.
+    encode_options& pad(std::optional<padding_options> value)
+    {
+        padding_ = std::move(value);
+        return *this;
+    }
+    const std::optional<padding_options>& padding() const noexcept { return padding_; }
 
 private:
-    std::size_t max_tokens_{0};
+    std::optional<truncation_options> truncation_;
+    std::optional<padding_options> padding_;
     bool add_special_tokens_{true};
     bool with_offsets_{false};
     bool with_types_{false};
@@ -97,20 +236,19 @@ public:
     /// Errors: text_errc::not_utf8, with the offset of the first bad byte; text_errc::too_long;
     /// text_errc::unsupported where the tokenizer's pattern takes too many steps;
     /// text_errc::bad_file where the tokenizer has no token for a part of the text, and no unknown
-    /// token either.
+    /// token either; errc::invalid_argument where the text cannot be cut, or filled up, as asked.
     encoding encode(std::string_view text, const encode_options& options) const;
     encoding encode(std::string_view text) const { return encode(text, encode_options{}); }
 
     /// The tokens of two texts that belong together (a question and an answer, say) as one
-    /// sequence; offsets count in each text from its own begin. Where there are too many, the
-    /// longer text is cut first, down to the length of the other, then both.
+    /// sequence; offsets count in each text from its own begin.
     /// Errors: those of `encode`; text_errc::unsupported where the tokenizer has a template for one
     /// text alone.
     encoding encode_pair(
         std::string_view first, std::string_view second, const encode_options& options) const;
 
-    /// The tokens of several texts, in their order. Errors: those of `encode` for the first text
-    /// that has any.
+    /// The tokens of several texts, in their order, filled up to the longest where padding is asked
+    /// for. Errors: those of `encode` for the first text that has any.
     std::vector<encoding>
     encode_batch(std::span<const std::string> texts, const encode_options& options) const;
 
@@ -125,12 +263,16 @@ public:
     std::size_t vocab_size() const noexcept;
     /// Special tokens that `encode` adds to every text.
     std::size_t n_special_added() const noexcept;
+    /// How a tokenizer.json says that texts are cut and filled up; nothing where it does not.
+    const std::optional<truncation_options>& truncation() const noexcept;
+    const std::optional<padding_options>& padding() const noexcept;
 
 private:
     friend class tokenizer_maker;
     friend class stream_decoder;
     class impl;
     explicit tokenizer(std::shared_ptr<const impl> self);
+    encoding encode_unpadded(std::string_view text, const encode_options& options) const;
     std::shared_ptr<const impl> self_;
 };
 
