@@ -3,6 +3,7 @@
 #include <modelpool/error.hpp>
 
 #include <unicode/brkiter.h>
+#include <unicode/uchar.h>
 #include <unicode/utext.h>
 
 #include <algorithm>
@@ -17,6 +18,22 @@ namespace {
 
 // A user-perceived character that is longer is never looked up as a whole.
 constexpr std::size_t max_looked_up = 5;
+
+// Marks of Unicode 16 and 17, which belong to the character before them and which the ICU of 2022
+// does not know. Those beyond U+FFFF make what is never looked up as a whole.
+bool is_new_mark(char32_t code_point)
+{
+    return code_point == 0x897 || (code_point >= 0x1ACF && code_point <= 0x1ADD) ||
+           (code_point >= 0x1AE0 && code_point <= 0x1AEB);
+}
+
+// Whether a mark after this character belongs to it.
+bool takes_marks(char32_t code_point)
+{
+    const int kind =
+        u_getIntPropertyValue(static_cast<UChar32>(code_point), UCHAR_GRAPHEME_CLUSTER_BREAK);
+    return kind != U_GCB_CONTROL && kind != U_GCB_CR && kind != U_GCB_LF;
+}
 
 void check(UErrorCode status)
 {
@@ -53,8 +70,13 @@ public:
         finder->setText(view, status);
         check(status);
         std::vector<std::size_t> found;
-        for (std::int32_t at = finder->next(); at != icu::BreakIterator::DONE; at = finder->next())
-            found.push_back(static_cast<std::size_t>(at));
+        for (std::int32_t at = finder->next(); at != icu::BreakIterator::DONE;
+             at = finder->next()) {
+            const auto end = static_cast<std::size_t>(at);
+            const bool goes_on = end < text.size() && is_new_mark(utf8_at(text, end).code_point) &&
+                                 takes_marks(utf8_before(text, end).code_point);
+            if (!goes_on) found.push_back(end);
+        }
         return found;
     }
 
