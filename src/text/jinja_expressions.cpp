@@ -135,6 +135,13 @@ bool compare(heap& in, comparison what, const value& left, const value& right)
 
 value compare_expression::evaluate(machine& on) const
 {
+    if (constant_ != nullptr) {
+        const comparison what = others_.front().first;
+        if (const value* const found = first_->find(on))
+            return value::of(compare(on.memory(), what, *found, constant_->what()));
+        const value left = first_->evaluate(on);
+        return value::of(compare(on.memory(), what, left, constant_->what()));
+    }
     value left = first_->evaluate(on);
     for (const auto& [what, other] : others_) {
         value right = other->evaluate(on);
@@ -165,8 +172,18 @@ value attribute_expression::evaluate(machine& on) const
     return get_attribute(on.memory(), of_->evaluate(on), name_, methods_);
 }
 
+const value* item_expression::find(machine& on) const
+{
+    // Looking again at every level of a deep expression would take too long.
+    constexpr std::uint16_t max_levels = 4;
+    if (name_ == nullptr || levels > max_levels) return nullptr;
+    const value* const of = of_->find(on);
+    return of != nullptr && of->is(kind::dict) ? of->dict().find(name_->text()) : nullptr;
+}
+
 value item_expression::evaluate(machine& on) const
 {
+    if (const value* const found = find(on)) return *found;
     const value of = of_->evaluate(on);
     if (name_ == nullptr) return get_item(on.memory(), of, key_->evaluate(on));
     if (of.is_undefined()) refuse(of.missing_message());

@@ -31,7 +31,7 @@ machine::~machine()
         each->clear();
 }
 
-value machine::load(const place& from, string_object& name) const
+const value* machine::find(const place& from) const noexcept
 {
     const frame* at = frame_.get();
     place here = from;
@@ -39,11 +39,17 @@ value machine::load(const place& from, string_object& name) const
         for (int i = 0; i < here.n_out; ++i)
             at = at->out();
         const frame::slot& found = at->at(here.slot);
-        if (found.set) return found.held;
+        if (found.set) return &found.held;
         here = at->about().elsewhere[static_cast<std::size_t>(here.slot)];
     }
     const std::optional<value>& found = context_[static_cast<std::size_t>(here.slot)];
-    return found ? *found : value::undefined(missing::variable, &name);
+    return found ? &*found : nullptr;
+}
+
+value machine::load(const place& from, string_object& name) const
+{
+    const value* const found = find(from);
+    return found != nullptr ? *found : value::undefined(missing::variable, &name);
 }
 
 void machine::store(const place& to, value what)

@@ -114,6 +114,8 @@ public:
     wall_time now() const noexcept { return now_; }
 
     value load(const place& from, string_object& name) const;
+    /// The same where it lies, until something is stored; null where it is not set.
+    const value* find(const place& from) const noexcept;
     void store(const place& to, value what);
 
     /// Errors: refused for what cannot be called.

@@ -26,6 +26,8 @@ public:
     /// Appends what printing the value gives to `parts`, as values that printed one after the other
     /// give the same; nothing is printed yet.
     virtual void evaluate_parts(machine& on, values& parts) const;
+    /// The value where it lies, until something else is evaluated; null where it must be evaluated.
+    virtual const value* find(machine&) const { return nullptr; }
 
     /// How many calls deep evaluating it goes, at the most; the parser bounds it.
     std::uint16_t levels{1};
@@ -69,6 +71,7 @@ public:
         what_ = value::of_object(kind::string, text_.get());
     }
     value evaluate(machine&) const override { return what_; }
+    const value* find(machine&) const override { return &what_; }
     const value& what() const noexcept { return what_; }
 
 private:
@@ -85,6 +88,7 @@ public:
         static_cast<void>(name_.length());
     }
     value evaluate(machine& on) const override { return on.load(at, name_); }
+    const value* find(machine& on) const override { return on.find(at); }
     const std::string& name() const noexcept { return name_.text(); }
 
     place at;  ///< filled in when all names are known
@@ -191,12 +195,16 @@ public:
     compare_expression(expression_ptr first, std::vector<operand> others)
         : first_{std::move(first)}
         , others_{std::move(others)}
-    {}
+    {
+        if (others_.size() == 1)
+            constant_ = dynamic_cast<const constant_expression*>(others_.front().second.get());
+    }
     value evaluate(machine& on) const override;
 
 private:
     expression_ptr first_;
     std::vector<operand> others_;
+    const constant_expression* constant_{nullptr};  // the only other operand, where it is one
 };
 
 class conditional_expression final : public expression {
@@ -248,6 +256,7 @@ public:
         methods_ = find_methods(name_->text());
     }
     value evaluate(machine& on) const override;
+    const value* find(machine& on) const override;
 
 private:
     expression_ptr of_;

@@ -114,8 +114,11 @@ flow output_statement::run(machine& on) const
 
 flow if_statement::run(machine& on) const
 {
-    for (const branch& each : branches)
-        if (is_true(each.test->evaluate(on))) return run_block(each.body, on);
+    for (const branch& each : branches) {
+        const value* const found = each.test->find(on);
+        const bool holds = found != nullptr ? is_true(*found) : is_true(each.test->evaluate(on));
+        if (holds) return run_block(each.body, on);
+    }
     return run_block(otherwise, on);
 }
 
