@@ -5,7 +5,7 @@ include(CMakePackageConfigHelpers)
 
 set(modelpool_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/modelpool)
 set(modelpool_components core)
-set(modelpool_targets modelpool_core modelpool_all)
+set(modelpool_targets modelpool_core modelpool_kernels modelpool_all)
 if(MODELPOOL_WITH_HUB OR MODELPOOL_WITH_TEXT OR MODELPOOL_WITH_IMAGE)
     list(APPEND modelpool_targets modelpool_support)
 endif()

@@ -1,0 +1,130 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/block_type.hpp"
+#include "kernels/kv_layout.hpp"
+
+namespace modelpool::kernels {
+
+/// Rows of activations, quantised in groups of 32. A view.
+struct quantized_view {
+    const std::int8_t* codes{nullptr};            ///< [n_rows, n]
+    const float* scales{nullptr};                 ///< [n_rows, n/32]
+    const float* sums{nullptr};                   ///< scale · sum of the codes; [n_rows, n/32]
+    const float* half_sums{nullptr};              ///< the same of 16 codes; [n_rows, n/16]
+    const std::int32_t* code_sums{nullptr};       ///< [n_rows, n/32]
+    const std::int32_t* half_code_sums{nullptr};  ///< [n_rows, n/16]
+    std::int64_t n{0};
+};
+
+/// Products of rows and one panel of 16 packed weight rows.
+struct panel_job {
+    const std::byte* panel{nullptr};
+    quantized_view x;
+    std::int64_t first_row{0};
+    std::int64_t n_rows{0};
+    float* y{nullptr};                    ///< the panel's first column
+    const std::int32_t* y_rows{nullptr};  ///< where row r goes; null: to row r
+    std::int64_t y_stride{0};
+    std::int64_t n_outputs{16};  ///< fewer in the last panel
+    std::byte* room{nullptr};    ///< panel_room_bytes(n) of the thread's own
+
+    float* y_row(std::int64_t row) const
+    {
+        return y + (y_rows == nullptr ? row : y_rows[row]) * y_stride;
+    }
+};
+
+/// What a panel kernel may use for one panel: codes as bytes, and scales and offsets.
+inline constexpr std::int64_t panel_room_bytes(std::int64_t n)
+{
+    return 16 * n + n / 32 * 64 * 5 + 64 * 1024;
+}
+
+/// Products of rows and some rows of dense weights.
+struct dense_job {
+    const std::byte* weights{nullptr};
+    std::int64_t weight_stride{0};  ///< bytes
+    std::int64_t n_outputs{0};
+    const float* x{nullptr};
+    std::int64_t x_stride{0};
+    std::int64_t n{0};
+    std::int64_t first_row{0};
+    std::int64_t n_rows{0};
+    float* y{nullptr};
+    const std::int32_t* y_rows{nullptr};
+    std::int64_t y_stride{0};
+
+    float* y_row(std::int64_t row) const
+    {
+        return y + (y_rows == nullptr ? row : y_rows[row]) * y_stride;
+    }
+};
+
+/// One row to quantise; the pointers are to that row's part of a quantized_view.
+struct quantize_job {
+    const float* x{nullptr};
+    std::int64_t n{0};
+    std::int8_t* codes{nullptr};
+    float* scales{nullptr};
+    float* sums{nullptr};
+    float* half_sums{nullptr};
+    std::int32_t* code_sums{nullptr};
+    std::int32_t* half_code_sums{nullptr};
+};
+
+/// The most queries, heads times rows, of one attention_job.
+inline constexpr int max_attention_queries = 16;
+
+/// Some rows of one sequence with one key-value head: `n_queries` of them, row by row and within a
+/// row head by head.
+struct attention_job {
+    kv_layout layout;
+    int kv_head{0};
+    int heads_per_row{1};
+    float scale{1.0F};
+    const attention_row* rows{nullptr};
+    std::int64_t n_rows{0};
+    const float* q{nullptr};  ///< of the first row's first head of the group
+    std::int64_t q_stride{0};
+    float* out{nullptr};
+    std::int64_t out_stride{0};
+    float* scores{nullptr};  ///< room for [n_queries, score_stride]
+    std::int64_t score_stride{0};
+};
+
+/// The kernels of one instruction set.
+struct kernel_table {
+    using panel_function = void (*)(const panel_job&);
+    using dense_function = void (*)(const dense_job&);
+
+    panel_function (*panel)(block_type type);  ///< of a type that is not dense
+    dense_function (*dense)(block_type type);  ///< of a dense type
+    void (*quantize)(const quantize_job& job);
+    void (*attend)(const attention_job& job);
+    void (*rms_norm)(const float* x, const float* weight, float eps, float* y, std::int64_t n);
+    void (*layer_norm)(
+        const float* x,
+        const float* weight,
+        const float* bias,
+        float eps,
+        float* y,
+        std::int64_t n);
+    void (*silu_mul)(const float* gate, const float* up, float* y, std::int64_t n);
+    void (*gelu_mul)(const float* gate, const float* up, float* y, std::int64_t n);
+    void (*add)(const float* a, const float* b, float* y, std::int64_t n);
+    void (*add_scaled)(const float* x, float factor, float* y, std::int64_t n);
+    void (*softmax)(const float* x, float scale, float* y, std::int64_t n);
+    void (*sigmoid)(const float* x, float* y, std::int64_t n);
+};
+
+const kernel_table& scalar_table() noexcept;
+#if defined(__x86_64__)
+const kernel_table& avx2_table() noexcept;
+const kernel_table& avx512_table() noexcept;
+const kernel_table& amx_table() noexcept;
+#endif
+
+}  // namespace modelpool::kernels

@@ -1,0 +1,261 @@
+#include "kernels/linear.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+#include <stdexcept>
+
+#include "kernels/kernel_table.hpp"
+#include "kernels/packing.hpp"
+
+namespace modelpool::kernels {
+namespace {
+
+std::int64_t panels_of(std::int64_t n_out)
+{
+    return (n_out + panel_rows - 1) / panel_rows;
+}
+
+/// How the work of one matrix is cut: outputs in units of a panel.
+std::int64_t panels_per_part(std::int64_t n_panels, std::int64_t panel_work, int n_threads)
+{
+    constexpr std::int64_t least_work = 64 * 1024;
+    const std::int64_t even = std::max<std::int64_t>(n_panels / (8 * std::int64_t{n_threads}), 1);
+    const std::int64_t worthwhile =
+        (least_work + panel_work - 1) / std::max<std::int64_t>(panel_work, 1);
+    const std::int64_t at_most = std::max<std::int64_t>((n_panels + n_threads - 1) / n_threads, 1);
+    return std::clamp<std::int64_t>(std::max(even, worthwhile), 1, at_most);
+}
+
+}  // namespace
+
+/// Rows [begin, end) of an input that go through one expert.
+struct linear::row_range {
+    std::int64_t begin;
+    std::int64_t end;
+    std::int64_t expert;
+};
+
+linear::linear(
+    block_type type,
+    std::span<const std::byte> bytes,
+    std::int64_t n_out,
+    std::int64_t n_in,
+    layout how,
+    thread_team* team,
+    std::int64_t n_experts)
+    : type_{type}
+    , n_out_{n_out}
+    , n_in_{n_in}
+    , n_experts_{n_experts}
+    , stored_{bytes.data()}
+{
+    constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+    if (!is_known(type)) throw std::invalid_argument{"weights of a type that has no kernels"};
+    const bool sane = n_out >= 1 && n_in >= 1 && n_experts >= 1 && n_out <= most && n_in <= most &&
+                      n_experts <= most / n_out;
+    if (!sane) throw std::invalid_argument{"a linear's sizes must be positive and below 2^31"};
+    if (n_in % shape_of(type).n_elements != 0)
+        throw std::invalid_argument{"a linear's rows must be whole blocks"};
+    const auto row = static_cast<std::uint64_t>(row_bytes(type, n_in));
+    const auto n_rows = static_cast<std::uint64_t>(n_out * n_experts);
+    if (bytes.size() / row != n_rows || bytes.size() % row != 0)
+        throw std::invalid_argument{"a linear's bytes are not those of its sizes"};
+    if (how == layout::packed && !is_dense(type)) pack(team);
+}
+
+void linear::pack(thread_team* team)
+{
+    const std::int64_t row = row_bytes(type_, n_in_);
+    const std::int64_t n_panels = panels_of(n_out_);
+    const std::int64_t panel_bytes = row * panel_rows;
+    auto* to = packed_.get(static_cast<std::size_t>(n_panels * n_experts_ * panel_bytes));
+    const std::int64_t all = n_panels * n_experts_;
+    const std::int64_t per_part = 1 + all / 4096;
+    const auto pack_part = [&](int part, int) {
+        const std::int64_t end = std::min((part + 1) * per_part, all);
+        for (std::int64_t p = part * per_part; p != end; ++p) {
+            const std::int64_t first = p % n_panels * panel_rows;
+            const int n_rows = static_cast<int>(std::min<std::int64_t>(n_out_ - first, panel_rows));
+            const std::byte* from = stored_ + (p / n_panels * n_out_ + first) * row;
+            pack_panel(type_, from, row, n_rows, n_in_, to + p * panel_bytes);
+        }
+    };
+    const int n_parts = static_cast<int>((all + per_part - 1) / per_part);
+    if (team != nullptr) {
+        team->run(n_parts, pack_part);
+    } else {
+        for (int part = 0; part != n_parts; ++part)
+            pack_part(part, 0);
+    }
+    stored_ = nullptr;
+}
+
+void linear::check(const linear_input& x, const matrix& y, std::int64_t n_rows) const
+{
+    if (x.n() != n_in_ || y.n != n_out_ || y.n_rows != n_rows)
+        throw std::invalid_argument{"a linear's input or output has other sizes than its weights"};
+    if (takes_quantized() && !x.is_quantized())
+        throw std::invalid_argument{"quantised weights take quantised activations"};
+    if (!takes_quantized() && x.rows().data == nullptr && n_rows != 0)
+        throw std::invalid_argument{"dense weights take activations as numbers"};
+}
+
+void linear::apply(const_matrix x, matrix y, thread_team& team, scratch& room) const
+{
+    linear_input input;
+    input.set(x, takes_quantized(), team, room);
+    apply(input, y, team, room);
+}
+
+void linear::apply(const linear_input& x, matrix y, thread_team& team, scratch& room) const
+{
+    check(x, y, x.n_rows());
+    const row_range all{0, x.n_rows(), 0};
+    run(x, {&all, 1}, nullptr, y, team, room);
+}
+
+void linear::apply_routed(
+    const linear_input& x,
+    std::span<const routed_row> routes,
+    matrix y,
+    thread_team& team,
+    scratch& room) const
+{
+    check(x, y, static_cast<std::int64_t>(routes.size()));
+    for (const routed_row& route : routes) {
+        const bool fits = route.row >= 0 && route.row < x.n_rows() && route.expert >= 0 &&
+                          route.expert < n_experts_;
+        if (!fits)
+            throw std::invalid_argument{"a route names a row or an expert that is not there"};
+    }
+    std::vector<std::int32_t> order(routes.size());
+    std::iota(order.begin(), order.end(), 0);
+    const auto expert_of = [&](std::int32_t i) {
+        return routes[static_cast<std::size_t>(i)].expert;
+    };
+    std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+        return expert_of(a) < expert_of(b);
+    });
+    std::vector<std::int32_t> rows;
+    rows.reserve(order.size());
+    std::vector<row_range> ranges;
+    for (const std::int32_t i : order) {
+        const auto at = static_cast<std::int64_t>(rows.size());
+        if (ranges.empty() || ranges.back().expert != expert_of(i))
+            ranges.push_back({at, at, expert_of(i)});
+        ranges.back().end = at + 1;
+        rows.push_back(routes[static_cast<std::size_t>(i)].row);
+    }
+    linear_input& gathered = room.routed();
+    gathered.gather(x, rows, team);
+    run(gathered, ranges, order.data(), y, team, room);
+}
+
+/// `y_rows` says where each row of `x` goes; null: to the row of the same number.
+void linear::run(
+    const linear_input& x,
+    std::span<const row_range> ranges,
+    const std::int32_t* y_rows,
+    matrix y,
+    thread_team& team,
+    scratch& room) const
+{
+    if (x.n_rows() == 0) return;
+    room.prepare(team.n_threads());
+    const std::int64_t n_panels = panels_of(n_out_);
+    const std::int64_t panel_work = row_bytes(type_, n_in_) * panel_rows;
+    std::int64_t per_part = panels_per_part(
+        n_panels * static_cast<std::int64_t>(ranges.size()), panel_work, team.n_threads());
+    per_part = std::min(per_part, n_panels);
+    const std::int64_t parts_each = (n_panels + per_part - 1) / per_part;
+    const std::int64_t n_parts = parts_each * static_cast<std::int64_t>(ranges.size());
+    const quantized_view quantized = x.is_quantized() ? x.quantized() : quantized_view{};
+    const std::int64_t per_run = thread_team::max_parts;
+    for (std::int64_t done = 0; done < n_parts; done += per_run) {
+        const auto compute = [&](int part, int thread) {
+            const std::int64_t index = done + part;
+            const row_range& range = ranges[static_cast<std::size_t>(index / parts_each)];
+            const std::int64_t first = index % parts_each * per_part;
+            const std::int64_t last = std::min(first + per_part, n_panels);
+            if (takes_quantized())
+                run_panels(quantized, range, first, last, y, y_rows, room, thread);
+            else
+                run_dense(x.rows(), range, first, last, y, y_rows, room);
+        };
+        team.run(static_cast<int>(std::min(n_parts - done, per_run)), compute);
+    }
+}
+
+/// Panels [first, last) of one expert. Rows come in passes that fit a core's cache with a panel.
+void linear::run_panels(
+    const quantized_view& x,
+    const row_range& range,
+    std::int64_t first,
+    std::int64_t last,
+    matrix y,
+    const std::int32_t* y_rows,
+    scratch& room,
+    int thread) const
+{
+    constexpr std::int64_t cached_bytes = 1024 * 1024;
+    const std::int64_t row = row_bytes(type_, n_in_);
+    const std::int64_t panel_bytes = row * panel_rows;
+    const std::int64_t n_panels = panels_of(n_out_);
+    const std::int64_t pass = std::max<std::int64_t>(cached_bytes / n_in_ / 32 * 32, 32);
+    const auto kernel = room.table().panel(type_);
+    panel_job job;
+    job.x = x;
+    job.y_rows = y_rows;
+    job.y_stride = y.stride;
+    std::byte* own =
+        room.of_thread(thread).get(static_cast<std::size_t>(panel_room_bytes(n_in_) + panel_bytes));
+    job.room = own;
+    for (std::int64_t begin = range.begin; begin < range.end; begin += pass) {
+        job.first_row = begin;
+        job.n_rows = std::min(pass, range.end - begin);
+        for (std::int64_t p = first; p != last; ++p) {
+            const std::int64_t output = p * panel_rows;
+            job.n_outputs = std::min<std::int64_t>(n_out_ - output, panel_rows);
+            job.y = y.data + output;
+            if (stored_ == nullptr) {
+                job.panel =
+                    packed_.data_as<std::byte>() + (range.expert * n_panels + p) * panel_bytes;
+            } else {
+                std::byte* packed = own + panel_room_bytes(n_in_);
+                const std::byte* from = stored_ + (range.expert * n_out_ + output) * row;
+                pack_panel(type_, from, row, static_cast<int>(job.n_outputs), n_in_, packed);
+                job.panel = packed;
+            }
+            kernel(job);
+        }
+    }
+}
+
+void linear::run_dense(
+    const const_matrix& x,
+    const row_range& range,
+    std::int64_t first,
+    std::int64_t last,
+    matrix y,
+    const std::int32_t* y_rows,
+    const scratch& room) const
+{
+    const std::int64_t row = row_bytes(type_, n_in_);
+    const std::int64_t output = first * panel_rows;
+    dense_job job;
+    job.weights = stored_ + (range.expert * n_out_ + output) * row;
+    job.weight_stride = row;
+    job.n_outputs = std::min(last * panel_rows, n_out_) - output;
+    job.x = x.data;
+    job.x_stride = x.stride;
+    job.n = n_in_;
+    job.first_row = range.begin;
+    job.n_rows = range.end - range.begin;
+    job.y = y.data + output;
+    job.y_rows = y_rows;
+    job.y_stride = y.stride;
+    room.table().dense(type_)(job);
+}
+
+}  // namespace modelpool::kernels

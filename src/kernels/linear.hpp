@@ -1,0 +1,155 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/block_type.hpp"
+#include "kernels/matrix.hpp"
+#include "kernels/scratch.hpp"
+#include "kernels/thread_team.hpp"
+
+namespace modelpool::kernels {
+
+struct quantized_view;
+
+/// Activations, ready for any number of linears that share them (query, key and value; gate and
+/// up). Where asked for, each row is also quantised, once: groups of 32 numbers as int8 with an f32
+/// scale of greatest/127, which every quantised type is multiplied with. A group with an infinity or
+/// a NaN gives NaN in all that it is multiplied with; one below 1e-30 everywhere counts as zeros.
+class linear_input {
+public:
+    /// Refers to `x`, which stays as it is while this is in use. `quantized` is needed for weights
+    /// that are not dense; then x.n must be a multiple of 32.
+    void set(const_matrix x, bool quantized, thread_team& team, scratch& room);
+
+    const const_matrix& rows() const noexcept { return rows_; }
+    bool is_quantized() const noexcept { return quantized_; }
+    std::int64_t n_rows() const noexcept { return rows_.n_rows; }
+    std::int64_t n() const noexcept { return rows_.n; }
+
+    /// For kernels.
+    quantized_view quantized() const noexcept;
+
+private:
+    friend class linear;
+    /// This one's row i is the other's row `rows[i]`.
+    void gather(const linear_input& from, std::span<const std::int32_t> rows, thread_team& team);
+
+    const_matrix rows_;
+    bool quantized_{false};
+    aligned_room codes_;
+    aligned_room scales_;
+    aligned_room code_sums_;
+    aligned_room gathered_;
+};
+
+/// A row that goes through one of several matrices.
+struct routed_row {
+    std::int32_t row;     ///< of the input
+    std::int32_t expert;  ///< of the weights
+};
+
+/// y = x · weightᵀ with weights as a checkpoint stores them, computed on without being widened.
+///
+/// Quantised types: products of the stored integers and the input's int8, exact in each group of 32,
+/// added up in f32 in the order of the groups. Dense types: f32 products added up in 16 interleaved
+/// sums. So an output depends on its input row alone: not on how many rows came with it, nor on the
+/// number of threads, the instruction set, or the layout.
+///
+/// Immutable, and used by several threads at once. Not copyable: it may own gigabytes.
+class linear {
+public:
+    enum class layout {
+        /// Refers to the caller's bytes, which must outlive this; they need not be aligned.
+        stored,
+        /// Quantised types are copied, 16 rows interleaved, into as many bytes (of n_out rounded up
+        /// to 16), and the caller's bytes may go. Dense types stay stored: see refers_to_bytes.
+        packed
+    };
+
+    linear() = default;
+    /// `bytes` are [n_experts, n_out, n_in] blocks. Packing runs on `team` where one is given.
+    /// Errors: std::invalid_argument where n_in is no multiple of the block, or the sizes differ.
+    linear(
+        block_type type,
+        std::span<const std::byte> bytes,
+        std::int64_t n_out,
+        std::int64_t n_in,
+        layout how,
+        thread_team* team = nullptr,
+        std::int64_t n_experts = 1);
+    linear(const linear&) = delete;
+    linear(linear&&) noexcept = default;
+    linear& operator=(const linear&) = delete;
+    linear& operator=(linear&&) noexcept = default;
+    ~linear() = default;
+
+    block_type type() const noexcept { return type_; }
+    std::int64_t n_out() const noexcept { return n_out_; }
+    std::int64_t n_in() const noexcept { return n_in_; }
+    std::int64_t n_experts() const noexcept { return n_experts_; }
+    /// Must its input be quantised?
+    bool takes_quantized() const noexcept { return !is_dense(type_); }
+    /// Does it still use the bytes that it was made from?
+    bool refers_to_bytes() const noexcept { return packed_.n_bytes() == 0; }
+    /// Bytes of its own.
+    std::size_t n_bytes() const noexcept { return packed_.n_bytes(); }
+
+    /// y[r] = x[r] · weightᵀ, for x.n_rows() rows; y may be columns of a wider matrix.
+    /// Preconditions: x.n() == n_in, y.n == n_out, y.n_rows == x.n_rows(); x is quantised where
+    /// takes_quantized(). Errors: std::invalid_argument where they do not hold.
+    void apply(const linear_input& x, matrix y, thread_team& team, scratch& room) const;
+    /// The same for rows that no other linear shares.
+    void apply(const_matrix x, matrix y, thread_team& team, scratch& room) const;
+
+    /// y[i] = x[routes[i].row] · weight[routes[i].expert]ᵀ; for mixtures of experts. Rows of one
+    /// expert are computed together.
+    /// Errors: std::invalid_argument where a route or a size does not fit.
+    void apply_routed(
+        const linear_input& x,
+        std::span<const routed_row> routes,
+        matrix y,
+        thread_team& team,
+        scratch& room) const;
+
+private:
+    struct row_range;
+    void pack(thread_team* team);
+    void check(const linear_input& x, const matrix& y, std::int64_t n_rows) const;
+    void
+    run(const linear_input& x,
+        std::span<const row_range> ranges,
+        const std::int32_t* y_rows,
+        matrix y,
+        thread_team& team,
+        scratch& room) const;
+    void run_panels(
+        const quantized_view& x,
+        const row_range& range,
+        std::int64_t first,
+        std::int64_t last,
+        matrix y,
+        const std::int32_t* y_rows,
+        scratch& room,
+        int thread) const;
+    void run_dense(
+        const const_matrix& x,
+        const row_range& range,
+        std::int64_t first,
+        std::int64_t last,
+        matrix y,
+        const std::int32_t* y_rows,
+        const scratch& room) const;
+
+    block_type type_{block_type::f32};
+    std::int64_t n_out_{0};
+    std::int64_t n_in_{0};
+    std::int64_t n_experts_{0};
+    const std::byte* stored_{nullptr};
+    aligned_room packed_;
+};
+
+}  // namespace modelpool::kernels

@@ -1,0 +1,115 @@
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+#include "kernels/kernel_table.hpp"
+#include "kernels/linear.hpp"
+#include "kernels/row_parts.hpp"
+
+namespace modelpool::kernels {
+namespace {
+
+/// Where the parts of `n_rows` quantised rows lie in the rooms that hold them.
+struct quantized_parts {
+    std::int8_t* codes;
+    float* scales;
+    float* sums;
+    float* half_sums;
+    std::int32_t* code_sums;
+    std::int32_t* half_code_sums;
+
+    quantize_job row(std::int64_t index, std::int64_t n) const
+    {
+        const std::int64_t g = n / 32;
+        return {
+            nullptr,
+            n,
+            codes + index * n,
+            scales + index * g,
+            sums + index * g,
+            half_sums + index * 2 * g,
+            code_sums + index * g,
+            half_code_sums + index * 2 * g};
+    }
+};
+
+/// Three rooms: codes; scales, sums and sums of halves; the codes' sums and their halves'.
+quantized_parts
+parts_in(std::int64_t n_rows, std::int64_t n, aligned_room& codes, aligned_room& f, aligned_room& i)
+{
+    const std::int64_t g = n / 32 * n_rows;
+    quantized_parts parts{};
+    parts.codes = codes.get_as<std::int8_t>(n_rows * n + 64);
+    parts.scales = f.get_as<float>(4 * g);
+    parts.sums = parts.scales + g;
+    parts.half_sums = parts.sums + g;
+    parts.code_sums = i.get_as<std::int32_t>(3 * g);
+    parts.half_code_sums = parts.code_sums + g;
+    return parts;
+}
+
+}  // namespace
+
+quantized_view linear_input::quantized() const noexcept
+{
+    const std::int64_t g = rows_.n / 32 * rows_.n_rows;
+    const float* scales = scales_.data_as<float>();
+    const auto* code_sums = code_sums_.data_as<std::int32_t>();
+    return {
+        codes_.data_as<std::int8_t>(),
+        scales,
+        scales + g,
+        scales + 2 * g,
+        code_sums,
+        code_sums + g,
+        rows_.n};
+}
+
+void linear_input::set(const_matrix x, bool quantized, thread_team& team, scratch& room)
+{
+    if (quantized && x.n % 32 != 0)
+        throw std::invalid_argument{"activations are quantised in groups of 32 numbers"};
+    rows_ = x;
+    quantized_ = quantized;
+    if (!quantized) return;
+    const quantized_parts parts = parts_in(x.n_rows, x.n, codes_, scales_, code_sums_);
+    const auto quantize = [&](std::int64_t row) {
+        quantize_job job = parts.row(row, x.n);
+        job.x = x.row(row);
+        room.table().quantize(job);
+    };
+    for_rows(x.n_rows, x.n, team, quantize);
+}
+
+void linear_input::gather(
+    const linear_input& from, std::span<const std::int32_t> rows, thread_team& team)
+{
+    const auto n_rows = static_cast<std::int64_t>(rows.size());
+    const std::int64_t n = from.n();
+    quantized_ = from.quantized_;
+    if (!quantized_) {
+        auto* numbers = gathered_.get_as<float>(n_rows * n);
+        rows_ = {numbers, n_rows, n, n};
+        for_rows(n_rows, n, team, [&](std::int64_t row) {
+            const float* source = from.rows_.row(rows[static_cast<std::size_t>(row)]);
+            std::copy_n(source, n, numbers + row * n);
+        });
+        return;
+    }
+    rows_ = {nullptr, n_rows, n, n};
+    const quantized_parts to = parts_in(n_rows, n, codes_, scales_, code_sums_);
+    const quantized_view source = from.quantized();
+    const std::int64_t g = n / 32;
+    for_rows(n_rows, n, team, [&](std::int64_t row) {
+        const std::int64_t old = rows[static_cast<std::size_t>(row)];
+        const quantize_job job = to.row(row, n);
+        std::copy_n(source.codes + old * n, n, job.codes);
+        std::copy_n(source.scales + old * g, g, job.scales);
+        std::copy_n(source.sums + old * g, g, job.sums);
+        std::copy_n(source.half_sums + old * 2 * g, 2 * g, job.half_sums);
+        std::copy_n(source.code_sums + old * g, g, job.code_sums);
+        std::copy_n(source.half_code_sums + old * 2 * g, 2 * g, job.half_code_sums);
+    });
+}
+
+}  // namespace modelpool::kernels
