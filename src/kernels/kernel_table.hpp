@@ -8,15 +8,21 @@
 
 namespace modelpool::kernels {
 
-/// Rows of activations, quantised in groups of 32. A view.
+/// Rows of activations, quantised in groups of 32, as tiles: the same group of 16 rows lies
+/// together. A view; `tile` is (row / 16)·(n / 32) + group, and `r` is row % 16.
 struct quantized_view {
-    const std::int8_t* codes{nullptr};            ///< [n_rows, n]
-    const float* scales{nullptr};                 ///< [n_rows, n/32]
-    const float* sums{nullptr};                   ///< scale · sum of the codes; [n_rows, n/32]
-    const float* half_sums{nullptr};              ///< the same of 16 codes; [n_rows, n/16]
-    const std::int32_t* code_sums{nullptr};       ///< [n_rows, n/32]
-    const std::int32_t* half_code_sums{nullptr};  ///< [n_rows, n/16]
+    const std::int8_t* codes{nullptr};            ///< [tile, r, 32]
+    const float* scales{nullptr};                 ///< [tile, r]
+    const float* sums{nullptr};                   ///< scale · sum of the codes; [tile, r]
+    const float* half_sums{nullptr};              ///< the same of 16 codes; [tile, half, r]
+    const std::int32_t* code_sums{nullptr};       ///< [tile, r]
+    const std::int32_t* half_code_sums{nullptr};  ///< [tile, half, r]
     std::int64_t n{0};
+
+    std::int64_t tile(std::int64_t row, std::int64_t group) const
+    {
+        return row / 16 * (n / 32) + group;
+    }
 };
 
 /// Products of rows and one panel of 16 packed weight rows.
@@ -31,6 +37,7 @@ struct panel_job {
     std::int64_t n_outputs{16};  ///< fewer in the last panel
     std::byte* room{nullptr};    ///< panel_room_bytes(n) of the thread's own
 
+    std::int64_t n_in() const { return x.n; }
     float* y_row(std::int64_t row) const
     {
         return y + (y_rows == nullptr ? row : y_rows[row]) * y_stride;
@@ -63,7 +70,7 @@ struct dense_job {
     }
 };
 
-/// One row to quantise; the pointers are to that row's part of a quantized_view.
+/// One row to quantise; the pointers are to that row's part of its first tile in a quantized_view.
 struct quantize_job {
     const float* x{nullptr};
     std::int64_t n{0};
@@ -118,6 +125,9 @@ struct kernel_table {
     void (*add_scaled)(const float* x, float factor, float* y, std::int64_t n);
     void (*softmax)(const float* x, float scale, float* y, std::int64_t n);
     void (*sigmoid)(const float* x, float* y, std::int64_t n);
+    /// Turns pairs (x[i], x[i + n]), or (x[2i], x[2i + 1]), by the angles i of n.
+    void (*rotate_halves)(float* x, const float* cosines, const float* sines, std::int64_t n);
+    void (*rotate_neighbours)(float* x, const float* cosines, const float* sines, std::int64_t n);
 };
 
 const kernel_table& scalar_table() noexcept;

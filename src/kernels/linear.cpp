@@ -138,18 +138,28 @@ void linear::apply_routed(
         return expert_of(a) < expert_of(b);
     });
     std::vector<std::int32_t> rows;
-    rows.reserve(order.size());
+    std::vector<std::int32_t> places;
     std::vector<row_range> ranges;
-    for (const std::int32_t i : order) {
-        const auto at = static_cast<std::int64_t>(rows.size());
-        if (ranges.empty() || ranges.back().expert != expert_of(i))
-            ranges.push_back({at, at, expert_of(i)});
-        ranges.back().end = at + 1;
-        rows.push_back(routes[static_cast<std::size_t>(i)].row);
+    for (auto from = order.begin(); from != order.end();) {
+        const std::int32_t expert = expert_of(*from);
+        const auto to =
+            std::find_if(from, order.end(), [&](std::int32_t i) { return expert_of(i) != expert; });
+        // A range that is worth a tile begins with one.
+        constexpr std::ptrdiff_t worth_a_tile = 4;
+        while (to - from > worth_a_tile && rows.size() % 16 != 0) {
+            rows.push_back(linear_input::no_row);
+            places.push_back(linear_input::no_row);
+        }
+        const auto begin = static_cast<std::int64_t>(rows.size());
+        ranges.push_back({begin, begin + (to - from), expert});
+        for (; from != to; ++from) {
+            rows.push_back(routes[static_cast<std::size_t>(*from)].row);
+            places.push_back(*from);
+        }
     }
     linear_input& gathered = room.routed();
     gathered.gather(x, rows, team);
-    run(gathered, ranges, order.data(), y, team, room);
+    run(gathered, ranges, places.data(), y, team, room);
 }
 
 /// `y_rows` says where each row of `x` goes; null: to the row of the same number.
@@ -241,21 +251,28 @@ void linear::run_dense(
     const std::int32_t* y_rows,
     const scratch& room) const
 {
+    // Tiles of outputs and rows that a core's cache holds.
+    constexpr std::int64_t n_together = 32;
     const std::int64_t row = row_bytes(type_, n_in_);
-    const std::int64_t output = first * panel_rows;
+    const std::int64_t last_output = std::min(last * panel_rows, n_out_);
     dense_job job;
-    job.weights = stored_ + (range.expert * n_out_ + output) * row;
     job.weight_stride = row;
-    job.n_outputs = std::min(last * panel_rows, n_out_) - output;
     job.x = x.data;
     job.x_stride = x.stride;
     job.n = n_in_;
-    job.first_row = range.begin;
-    job.n_rows = range.end - range.begin;
-    job.y = y.data + output;
     job.y_rows = y_rows;
     job.y_stride = y.stride;
-    room.table().dense(type_)(job);
+    const auto kernel = room.table().dense(type_);
+    for (std::int64_t out = first * panel_rows; out < last_output; out += n_together) {
+        job.weights = stored_ + (range.expert * n_out_ + out) * row;
+        job.n_outputs = std::min(n_together, last_output - out);
+        job.y = y.data + out;
+        for (std::int64_t begin = range.begin; begin < range.end; begin += n_together) {
+            job.first_row = begin;
+            job.n_rows = std::min(n_together, range.end - begin);
+            kernel(job);
+        }
+    }
 }
 
 }  // namespace modelpool::kernels

@@ -35,7 +35,8 @@ public:
 
 private:
     friend class linear;
-    /// This one's row i is the other's row `rows[i]`.
+    static constexpr std::int32_t no_row = -1;
+    /// This one's row i is the other's row `rows[i]`; where that is no_row, it is anything.
     void gather(const linear_input& from, std::span<const std::int32_t> rows, thread_team& team);
 
     const_matrix rows_;

@@ -68,31 +68,32 @@ struct panel_rows {
         i code[8];
         weights.template codes<g>(code);
         const auto scales = weights.template scales<g>();
-        const std::int64_t n_groups = job.x.n / 32;
+        const std::int64_t tile = job.x.tile(first_row, index);
+        const std::int64_t at = tile * 16 + first_row % 16;
+        const std::int64_t half_at = tile * 32 + first_row % 16;
 #pragma GCC unroll 8
         for (int r = 0; r != n_rows; ++r) {
-            const std::int64_t row = first_row + r;
-            const std::int8_t* x = job.x.codes + row * job.x.n + index * 32;
-            const std::int64_t at = row * n_groups + index;
-            const f scale = V::mul(scales.scale, V::set(job.x.scales[at]));
+            const std::int8_t* x = job.x.codes + (at + r) * 32;
+            const f scale = V::mul(scales.scale, V::set(job.x.scales[at + r]));
             if constexpr (block::is_split) {
-                const f first = half<0>(code, x, job.x.half_code_sums + 2 * at);
-                const f second = half<1>(code, x, job.x.half_code_sums + 2 * at);
+                const std::int32_t* code_sums = job.x.half_code_sums + half_at + r;
+                const f first = half<0>(code, x, code_sums);
+                const f second = half<1>(code, x, code_sums + 16);
                 const f both = V::fma(first, scales.first, V::mul(second, scales.second));
                 acc[r] = V::fma(both, scale, acc[r]);
                 if constexpr (block::has_offset) {
-                    const float* sums = job.x.half_sums + 2 * at;
+                    const float* sums = job.x.half_sums + half_at + r;
                     acc[r] = V::fma(scales.first_offset, V::set(sums[0]), acc[r]);
-                    acc[r] = V::fma(scales.second_offset, V::set(sums[1]), acc[r]);
+                    acc[r] = V::fma(scales.second_offset, V::set(sums[16]), acc[r]);
                 }
             } else {
-                i dot = start(job.x.code_sums + at);
+                i dot = start(job.x.code_sums + at + r);
 #pragma GCC unroll 8
                 for (int c = 0; c != 8; ++c)
                     dot = V::template dot<block::is_small>(dot, code[c], V::set_word(x + 4 * c));
                 acc[r] = V::fma(V::to_f(dot), scale, acc[r]);
                 if constexpr (block::has_offset)
-                    acc[r] = V::fma(scales.offset, V::set(job.x.sums[at]), acc[r]);
+                    acc[r] = V::fma(scales.offset, V::set(job.x.sums[at + r]), acc[r]);
             }
         }
     }
@@ -107,9 +108,9 @@ struct panel_rows {
     }
 
     template <int which>
-    static f half(const i (&code)[8], const std::int8_t* x, const std::int32_t* code_sums)
+    static f half(const i (&code)[8], const std::int8_t* x, const std::int32_t* code_sum)
     {
-        i dot = start(code_sums + which);
+        i dot = start(code_sum);
 #pragma GCC unroll 4
         for (int c = 4 * which; c != 4 * which + 4; ++c)
             dot = V::template dot<block::is_small>(dot, code[c], V::set_word(x + 4 * c));
@@ -134,25 +135,29 @@ struct panel_rows {
 };
 
 template <class V, block_type type, int n_rows>
-void run_panel_rows(const panel_job& job, std::int64_t& row)
+bool run_panel_rows(const panel_job& job, std::int64_t& row)
 {
-    while (job.first_row + job.n_rows - row >= n_rows) {
-        for (int lane = 0; lane < job.n_outputs; lane += V::lanes) {
-            panel_rows<V, type, n_rows> rows{job, row, {}};
-            rows.run(lane);
-        }
-        row += n_rows;
+    const std::int64_t left = job.first_row + job.n_rows - row;
+    if (V::rows_together < n_rows || left < n_rows || 16 - row % 16 < n_rows) return false;
+    for (int lane = 0; lane < job.n_outputs; lane += V::lanes) {
+        panel_rows<V, type, n_rows> rows{job, row, {}};
+        rows.run(lane);
     }
+    row += n_rows;
+    return true;
 }
 
+/// As many rows at once as there are registers for, none of them beyond their tile.
 template <class V, block_type type>
 void run_panel(const panel_job& job)
 {
     std::int64_t row = job.first_row;
-    if constexpr (V::rows_together >= 8) run_panel_rows<V, type, 8>(job, row);
-    if constexpr (V::rows_together >= 4) run_panel_rows<V, type, 4>(job, row);
-    if constexpr (V::rows_together >= 2) run_panel_rows<V, type, 2>(job, row);
-    run_panel_rows<V, type, 1>(job, row);
+    while (row != job.first_row + job.n_rows) {
+        if (run_panel_rows<V, type, 8>(job, row)) continue;
+        if (run_panel_rows<V, type, 4>(job, row)) continue;
+        if (run_panel_rows<V, type, 2>(job, row)) continue;
+        run_panel_rows<V, type, 1>(job, row);
+    }
 }
 
 template <class V>
@@ -215,17 +220,17 @@ void quantize_row_groups(const quantize_job& job)
                 code = V::to_i(scaled);
             }
             half_sum[k / 16] = V::add_i(half_sum[k / 16], code);
-            V::store_low_bytes(job.codes + 32 * g + k, code);
+            V::store_low_bytes(job.codes + 512 * g + k, code);
         }
         const std::int32_t first = V::sum_i(half_sum[0]);
         const std::int32_t second = V::sum_i(half_sum[1]);
-        job.scales[g] = scale;
-        job.half_code_sums[2 * g] = first;
-        job.half_code_sums[2 * g + 1] = second;
-        job.code_sums[g] = first + second;
-        job.half_sums[2 * g] = scale * static_cast<float>(first);
-        job.half_sums[2 * g + 1] = scale * static_cast<float>(second);
-        job.sums[g] = scale * static_cast<float>(first + second);
+        job.scales[16 * g] = scale;
+        job.half_code_sums[32 * g] = first;
+        job.half_code_sums[32 * g + 16] = second;
+        job.code_sums[16 * g] = first + second;
+        job.half_sums[32 * g] = scale * static_cast<float>(first);
+        job.half_sums[32 * g + 16] = scale * static_cast<float>(second);
+        job.sums[16 * g] = scale * static_cast<float>(first + second);
     }
 }
 

@@ -191,5 +191,28 @@ void row_softmax(const float* x, float scale, float* y, std::int64_t n)
     });
 }
 
+template <class V>
+void rotate_halves(float* x, const float* cosines, const float* sines, std::int64_t n)
+{
+    for_vectors<V>(n, [&](std::int64_t k, std::int64_t lanes) {
+        const auto a = load_at<V>(x, k, lanes);
+        const auto b = load_at<V>(x + n, k, lanes);
+        const auto c = load_at<V>(cosines, k, lanes);
+        const auto s = load_at<V>(sines, k, lanes);
+        store_at<V>(x, V::sub(V::mul(a, c), V::mul(b, s)), k, lanes);
+        store_at<V>(x + n, V::add(V::mul(a, s), V::mul(b, c)), k, lanes);
+    });
+}
+
+void rotate_neighbours(float* x, const float* cosines, const float* sines, std::int64_t n)
+{
+    for (std::int64_t i = 0; i != n; ++i) {
+        const float a = x[2 * i];
+        const float b = x[2 * i + 1];
+        x[2 * i] = a * cosines[i] - b * sines[i];
+        x[2 * i + 1] = a * sines[i] + b * cosines[i];
+    }
+}
+
 }  // namespace
 }  // namespace modelpool::kernels

@@ -32,23 +32,42 @@ void layer_norm(
     });
 }
 
-namespace {
-
-/// Turns the pairs of one head by angles whose cosines and sines are given.
-void rotate(float* head, rope_pairs pairs, const float* cosines, const float* sines, int n_pairs)
+void rope_angles::set(
+    std::span<const std::int32_t> positions, const rope_options& options, thread_team& team)
 {
-    const int apart = pairs == rope_pairs::neox ? n_pairs : 1;
-    const int step = pairs == rope_pairs::neox ? 1 : 2;
-    for (int i = 0; i != n_pairs; ++i) {
-        float& a = head[i * step];
-        float& b = head[i * step + apart];
-        const float turned = a * cosines[i] - b * sines[i];
-        b = a * sines[i] + b * cosines[i];
-        a = turned;
-    }
+    const auto n_rows = static_cast<std::int64_t>(positions.size());
+    n_pairs_ = static_cast<std::int64_t>(options.frequencies.size());
+    float* angles = room_.get_as<float>(2 * n_pairs_ * n_rows);
+    constexpr std::int64_t worth_of_angle = 16;  // a cosine and a sine take as long as 16 numbers
+    for_rows(n_rows, worth_of_angle * n_pairs_, team, [&](std::int64_t r) {
+        float* cosines = angles + 2 * n_pairs_ * r;
+        float* sines = cosines + n_pairs_;
+        const double position = positions[static_cast<std::size_t>(r)];
+        for (std::int64_t i = 0; i != n_pairs_; ++i) {
+            const float frequency = options.frequencies[static_cast<std::size_t>(i)];
+            const double angle = position * static_cast<double>(frequency);
+            cosines[i] = static_cast<float>(std::cos(angle)) * options.magnitude;
+            sines[i] = static_cast<float>(std::sin(angle)) * options.magnitude;
+        }
+    });
 }
 
-}  // namespace
+void rope(
+    matrix x,
+    const rope_angles& angles,
+    const rope_options& options,
+    thread_team& team,
+    scratch& room)
+{
+    const bool is_neox = options.pairs == rope_pairs::neox;
+    const auto rotate = is_neox ? room.table().rotate_halves : room.table().rotate_neighbours;
+    for_rows(x.n_rows, x.n, team, [&](std::int64_t r) {
+        for (int h = 0; h != options.n_heads; ++h) {
+            float* head = x.row(r) + std::int64_t{h} * options.head_dim + options.first;
+            rotate(head, angles.cosines(r), angles.sines(r), angles.n_pairs());
+        }
+    });
+}
 
 void rope(
     matrix x,
@@ -57,24 +76,9 @@ void rope(
     thread_team& team,
     scratch& room)
 {
-    const auto n_pairs = static_cast<std::int64_t>(options.frequencies.size());
-    float* angles = room.common().get_as<float>(2 * n_pairs * x.n_rows);
-    for_rows(x.n_rows, x.n, team, [&](std::int64_t r) {
-        float* cosines = angles + 2 * n_pairs * r;
-        float* sines = cosines + n_pairs;
-        const double position = positions[static_cast<std::size_t>(r)];
-        for (std::int64_t i = 0; i != n_pairs; ++i) {
-            const double frequency =
-                static_cast<double>(options.frequencies[static_cast<std::size_t>(i)]);
-            const double angle = position * frequency;
-            cosines[i] = static_cast<float>(std::cos(angle)) * options.magnitude;
-            sines[i] = static_cast<float>(std::sin(angle)) * options.magnitude;
-        }
-        for (int h = 0; h != options.n_heads; ++h) {
-            float* head = x.row(r) + std::int64_t{h} * options.head_dim + options.first;
-            rotate(head, options.pairs, cosines, sines, static_cast<int>(n_pairs));
-        }
-    });
+    rope_angles angles;
+    angles.set(positions, options, team);
+    rope(x, angles, options, team, room);
 }
 
 void silu_mul(const_matrix gate, const_matrix up, matrix y, thread_team& team, scratch& room)

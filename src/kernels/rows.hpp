@@ -40,8 +40,36 @@ struct rope_options {
     float magnitude{1.0F};               ///< what YaRN multiplies sines and cosines with
 };
 
-/// Rotates the heads of x [n_rows, n_heads·head_dim] in place; row r has position positions[r].
+/// Cosines and sines of some rows' positions, for every layer and for queries and keys alike.
 /// Angles are computed in f64 and rounded once.
+class rope_angles {
+public:
+    /// Row r gets the angles of positions[r]. What `options` says of heads does not matter here.
+    void
+    set(std::span<const std::int32_t> positions, const rope_options& options, thread_team& team);
+
+    std::int64_t n_pairs() const noexcept { return n_pairs_; }
+    const float* cosines(std::int64_t row) const noexcept
+    {
+        return room_.data_as<float>() + 2 * n_pairs_ * row;
+    }
+    const float* sines(std::int64_t row) const noexcept { return cosines(row) + n_pairs_; }
+
+private:
+    aligned_room room_;
+    std::int64_t n_pairs_{0};
+};
+
+/// Rotates the heads of x [n_rows, n_heads·head_dim] in place, row r by the angles of row r.
+/// Precondition: `angles` were set with the same frequencies, for as many rows.
+void rope(
+    matrix x,
+    const rope_angles& angles,
+    const rope_options& options,
+    thread_team& team,
+    scratch& room);
+
+/// The same where nothing else has these positions.
 void rope(
     matrix x,
     std::span<const std::int32_t> positions,

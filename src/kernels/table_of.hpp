@@ -24,7 +24,9 @@ constexpr kernel_table table_of()
         row_add<V>,
         row_add_scaled<V>,
         row_softmax<V>,
-        row_sigmoid<V>};
+        row_sigmoid<V>,
+        rotate_halves<V>,
+        rotate_neighbours};
 }
 
 }  // namespace

@@ -87,6 +87,7 @@ struct scalar_vec {
     /// a·2^n of a whole `n` that leaves it a normal number.
     static f add_exponent(f a, f n)
     {
+        if (n != n) return n;  // has no integer
         return std::bit_cast<f>(add_i(std::bit_cast<i>(a), sll<23>(static_cast<i>(n))));
     }
     static i to_i(f a) { return static_cast<i>(std::nearbyint(a)); }
