@@ -1,5 +1,6 @@
 // What the kernels reach, type by type: GB/s of weights read, and GOPS (two a product) at 1 to 512
-// rows. Every case runs several times, the cases taking turns, and the best time counts.
+// rows. Every case runs several times, the cases taking turns, and the best time counts; with one
+// thread it is processor time, which other work on the machine disturbs least.
 //
 //     kernels_bench [threads [scalar|avx2|avx512|amx [n_out n_in [rounds]]]]
 
@@ -8,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <iterator>
 #include <random>
 #include <string_view>
@@ -44,11 +46,14 @@ constexpr std::int64_t row_counts[] = {1, 2, 4, 8, 16, 64, 512};
 
 using seconds = std::chrono::duration<double>;
 
+/// Seconds, or of one thread on a machine with other work: seconds of processor time.
 template <class F>
-double timed(F&& f)
+double timed(bool by_processor, F&& f)
 {
     const auto start = std::chrono::steady_clock::now();
+    const std::clock_t processor_start = std::clock();
     f();
+    if (by_processor) return static_cast<double>(std::clock() - processor_start) / CLOCKS_PER_SEC;
     return seconds{std::chrono::steady_clock::now() - start}.count();
 }
 
@@ -56,8 +61,16 @@ std::vector<std::byte> small_numbers(block_type type, std::int64_t n_numbers)
 {
     std::vector<std::byte> bytes(static_cast<std::size_t>(row_bytes(type, n_numbers)));
     std::mt19937 random{1};
+    if (is_dense(type)) {
+        std::byte* to = bytes.data();
+        for (std::int64_t k = 0; k != n_numbers; ++k, to += row_bytes(type, 1)) {
+            const float x = static_cast<float>(static_cast<std::int32_t>(random())) * 0x1p-36F;
+            quantize_row(type, &x, 1, to);
+        }
+        return bytes;
+    }
     for (std::size_t at = 0; at + 4 <= bytes.size(); at += 4) {
-        // Every half of a word is a small f16, and a small bf16 too, so that no sum overflows.
+        // Every half of a word is a small f16, so that no sum overflows.
         const auto word = static_cast<std::uint32_t>(random()) & 0x9fff9fffU;
         store_as(bytes.data() + at, word);
     }
@@ -70,7 +83,7 @@ double read_bandwidth(thread_team& team)
     double best = 1e9;
     std::vector<std::uint64_t> sums(64);
     for (int round = 0; round != 5; ++round) {
-        best = std::min(best, timed([&] {
+        best = std::min(best, timed(team.n_threads() == 1, [&] {
                             team.run(64, [&](int part, int) {
                                 std::uint64_t sum = 0;
                                 const std::size_t each = room.size() / 64;
@@ -104,7 +117,7 @@ void bench_attention(thread_team& team, scratch& room)
             rows.push_back({blocks.data(), n_keys - n_rows + r + 1});
         double best = 1e9;
         for (int round = 0; round != 5; ++round) {
-            best = std::min(best, timed([&] {
+            best = std::min(best, timed(team.n_threads() == 1, [&] {
                                 attend(
                                     shape,
                                     {q.data(), n_rows, 2048, 2048},
@@ -167,7 +180,7 @@ int main(int argc, char** argv)
             for (std::size_t i = 0; i != std::size(row_counts); ++i) {
                 const const_matrix in{x.data(), row_counts[i], n_in, n_in};
                 const matrix out{y.data(), row_counts[i], n_out, n_out};
-                best[i] = std::min(best[i], timed([&] {
+                best[i] = std::min(best[i], timed(team.n_threads() == 1, [&] {
                                        input.set(in, weights.takes_quantized(), team, room);
                                        weights.apply(input, out, team, room);
                                    }));

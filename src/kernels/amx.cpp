@@ -8,10 +8,11 @@
 
 #include <immintrin.h>
 
+// NOLINTBEGIN(portability-simd-intrinsics): this is one machine's unit
 namespace modelpool::kernels {
 namespace {
 
-using V = avx512_vec;
+using vec = avx512_vec;
 
 /// Rows from which tiles are faster than unpacking for each few rows.
 constexpr std::int64_t least_tile_rows = 5;
@@ -42,7 +43,7 @@ void configure(int n_rows, int k_bytes)
 /// A panel's codes as signed bytes, in the order of tiles, and its scales; in a thread's room.
 template <block_type type>
 struct open_panel {
-    using block = panel_block<V, type>;
+    using block = panel_block<vec, type>;
     static constexpr int n_scales =
         block::is_split ? (block::has_offset ? 5 : 3) : (block::has_offset ? 2 : 1);
 
@@ -56,7 +57,7 @@ struct open_panel {
         constexpr std::int64_t block_bytes = packed_shape_for<type>().n_bytes;
         const std::int64_t n_blocks = job.n_in() / (32 * block::n_groups);
         for (std::int64_t b = 0; b != n_blocks; ++b) {
-            const block weights = block_at<V, type>(job.panel + b * block_bytes, 0);
+            const block weights = block_at<vec, type>(job.panel + b * block_bytes, 0);
             [&]<int... g>(std::integer_sequence<int, g...>) {
                 (unpack<g>(weights, b * block::n_groups + g), ...);
             }(std::make_integer_sequence<int, block::n_groups>{});
@@ -69,22 +70,23 @@ struct open_panel {
         __m512i code[8];
         weights.template codes<g>(code);
         const __m512i zero = _mm512_set1_epi8(static_cast<char>(block::zero));
+#pragma GCC unroll 8
         for (int c = 0; c != 8; ++c) {
             const __m512i signed_code = block::zero == 0 ? code[c] : _mm512_sub_epi8(code[c], zero);
-            _mm512_storeu_si512(codes + index * 512 + 64 * c, signed_code);
+            _mm512_storeu_si512(codes + index * 512 + std::ptrdiff_t{64} * c, signed_code);
         }
         const auto s = weights.template scales<g>();
         float* to = scales + index * 16 * n_scales;
-        V::store(to, s.scale);
+        vec::store(to, s.scale);
         if constexpr (block::is_split) {
-            V::store(to + 16, s.first);
-            V::store(to + 32, s.second);
+            vec::store(to + 16, s.first);
+            vec::store(to + 32, s.second);
             if constexpr (block::has_offset) {
-                V::store(to + 48, s.first_offset);
-                V::store(to + 64, s.second_offset);
+                vec::store(to + 48, s.first_offset);
+                vec::store(to + 64, s.second_offset);
             }
         } else if constexpr (block::has_offset) {
-            V::store(to + 16, s.offset);
+            vec::store(to + 16, s.offset);
         }
     }
 };
@@ -117,12 +119,12 @@ public:
         }
 #pragma GCC unroll 16
         for (int r = 0; r != n_rows; ++r) {
-            if (r < n_used) V::store_first(job.y_row(row + r), acc[r], job.n_outputs);
+            if (r < n_used) vec::store_first(job.y_row(row + r), acc[r], job.n_outputs);
         }
     }
 
 private:
-    using block = panel_block<V, type>;
+    using block = panel_block<vec, type>;
     static constexpr int n_scales = open_panel<type>::n_scales;
 
     [[gnu::always_inline]] void multiply(std::int64_t g, std::int32_t (&to)[2][16][16]) const
@@ -150,22 +152,23 @@ private:
         const float* x_scales = x_.scales + (tile_ + g) * 16 + row_;
         const float* sums = x_.sums + (tile_ + g) * 16 + row_;
         const float* half_sums = x_.half_sums + (tile_ + g) * 32 + row_;
-        const __m512 scale = V::load(s);
+        const __m512 scale = vec::load(s);
 #pragma GCC unroll 16
         for (int r = 0; r != n_rows; ++r) {
-            const __m512 both = V::mul(scale, V::set(x_scales[r]));
-            const __m512 dot = V::to_f(V::load_i(dots[0][r]));
+            const __m512 both = vec::mul(scale, vec::set(x_scales[r]));
+            const __m512 dot = vec::to_f(vec::load_i(dots[0][r]));
             if constexpr (block::is_split) {
-                const __m512 other = V::mul(V::to_f(V::load_i(dots[1][r])), V::load(s + 32));
-                acc[r] = V::fma(V::fma(dot, V::load(s + 16), other), both, acc[r]);
+                const __m512 other =
+                    vec::mul(vec::to_f(vec::load_i(dots[1][r])), vec::load(s + 32));
+                acc[r] = vec::fma(vec::fma(dot, vec::load(s + 16), other), both, acc[r]);
                 if constexpr (block::has_offset) {
-                    acc[r] = V::fma(V::load(s + 48), V::set(half_sums[r]), acc[r]);
-                    acc[r] = V::fma(V::load(s + 64), V::set(half_sums[16 + r]), acc[r]);
+                    acc[r] = vec::fma(vec::load(s + 48), vec::set(half_sums[r]), acc[r]);
+                    acc[r] = vec::fma(vec::load(s + 64), vec::set(half_sums[16 + r]), acc[r]);
                 }
             } else {
-                acc[r] = V::fma(dot, both, acc[r]);
+                acc[r] = vec::fma(dot, both, acc[r]);
                 if constexpr (block::has_offset)
-                    acc[r] = V::fma(V::load(s + 16), V::set(sums[r]), acc[r]);
+                    acc[r] = vec::fma(vec::load(s + 16), vec::set(sums[r]), acc[r]);
             }
         }
     }
@@ -184,7 +187,7 @@ void run_tiles(const panel_job& job)
         avx512_table().panel(type)(job);
         return;
     }
-    constexpr int k_bytes = panel_block<V, type>::is_split ? 16 : 32;
+    constexpr int k_bytes = panel_block<vec, type>::is_split ? 16 : 32;
     const open_panel<type> panel{job};
     int configured = 0;
     const std::int64_t end = job.first_row + job.n_rows;
@@ -244,3 +247,4 @@ const kernel_table& amx_table() noexcept
 }
 
 }  // namespace modelpool::kernels
+// NOLINTEND(portability-simd-intrinsics)

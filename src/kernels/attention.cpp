@@ -68,11 +68,11 @@ head_row key_row(const kv_layout& layout, std::byte* block, int head, int slot)
 {
     std::byte* begin = block + layout.k_offset(head);
     const std::int64_t bytes = layout.number_bytes();
-    const std::int64_t tile = slot / 16 * 16 * std::int64_t{layout.k_dim};
+    const std::int64_t tile = std::int64_t{slot / 16} * 16 * layout.k_dim;
     return {
         begin + (tile + slot % 16) * bytes,
         16 * bytes,
-        begin + std::int64_t{layout.block_tokens} * layout.k_dim * bytes + 4 * slot};
+        begin + std::int64_t{layout.block_tokens} * layout.k_dim * bytes + std::int64_t{4} * slot};
 }
 
 head_row value_row(const kv_layout& layout, std::byte* block, int head, int slot)
@@ -82,7 +82,7 @@ head_row value_row(const kv_layout& layout, std::byte* block, int head, int slot
     return {
         begin + slot * layout.v_row_numbers() * bytes,
         bytes,
-        begin + layout.block_tokens * layout.v_row_numbers() * bytes + 4 * slot};
+        begin + layout.block_tokens * layout.v_row_numbers() * bytes + std::int64_t{4} * slot};
 }
 
 void store_row(kv_type type, const head_row& to, const float* x, int n)

@@ -157,7 +157,7 @@ void store_q4_k(const float* x, std::byte* to)
     float scales[8];
     float minima[8];
     for (int g = 0; g != 8; ++g)
-        fit_group(x + 32 * g, scales[g], minima[g]);
+        fit_group(x + std::ptrdiff_t{32} * g, scales[g], minima[g]);
     const float d = store_half(to, *std::max_element(scales, scales + 8) / 63.0F);
     const float dmin = store_half(to + 2, *std::max_element(minima, minima + 8) / 63.0F);
     std::uint32_t scale[8];
@@ -170,7 +170,7 @@ void store_q4_k(const float* x, std::byte* to)
     for (int g = 0; g != 8; ++g) {
         const float inverse = inverse_of(d * static_cast<float>(scale[g]));
         const float m = dmin * static_cast<float>(minimum[g]);
-        std::byte* nibbles = to + 16 + g / 2 * 32;
+        std::byte* nibbles = to + 16 + std::ptrdiff_t{32} * (g / 2);
         for (int k = 0; k != 32; ++k) {
             const std::uint32_t code = code_of((x[32 * g + k] + m) * inverse, 15);
             const auto other = g % 2 == 0 ? 0U : std::to_integer<std::uint32_t>(nibbles[k]);

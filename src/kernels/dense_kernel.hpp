@@ -74,7 +74,9 @@ void dense_block(const dense_job& job, std::int64_t output, std::int64_t row)
     using f = typename V::f;
     constexpr int n_vectors = sixteen<V>::n_vectors;
     sixteen<V> acc[n_outputs][n_rows];
+#pragma GCC unroll 4
     for (auto& of_output : acc) {
+#pragma GCC unroll 4
         for (auto& sum : of_output)
             sum = sixteen<V>::zero();
     }

@@ -47,7 +47,7 @@ struct panel_job {
 /// What a panel kernel may use for one panel: codes as bytes, and scales and offsets.
 inline constexpr std::int64_t panel_room_bytes(std::int64_t n)
 {
-    return 16 * n + n / 32 * 64 * 5 + 64 * 1024;
+    return 16 * n + n / 32 * 64 * 5 + 65536;
 }
 
 /// Products of rows and some rows of dense weights.

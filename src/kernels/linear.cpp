@@ -19,7 +19,7 @@ std::int64_t panels_of(std::int64_t n_out)
 /// How the work of one matrix is cut: outputs in units of a panel.
 std::int64_t panels_per_part(std::int64_t n_panels, std::int64_t panel_work, int n_threads)
 {
-    constexpr std::int64_t least_work = 64 * 1024;
+    constexpr std::int64_t least_work = std::int64_t{64} * 1024;
     const std::int64_t even = std::max<std::int64_t>(n_panels / (8 * std::int64_t{n_threads}), 1);
     const std::int64_t worthwhile =
         (least_work + panel_work - 1) / std::max<std::int64_t>(panel_work, 1);
@@ -208,7 +208,7 @@ void linear::run_panels(
     scratch& room,
     int thread) const
 {
-    constexpr std::int64_t cached_bytes = 1024 * 1024;
+    constexpr std::int64_t cached_bytes = std::int64_t{1} << 20U;
     const std::int64_t row = row_bytes(type_, n_in_);
     const std::int64_t panel_bytes = row * panel_rows;
     const std::int64_t n_panels = panels_of(n_out_);

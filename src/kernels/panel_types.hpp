@@ -63,6 +63,7 @@ struct panel_base {
     /// 16 bytes of low nibbles, then high ones.
     void nibbles(int first_word, i (&code)[8]) const
     {
+#pragma GCC unroll 4
         for (int c = 0; c != 4; ++c) {
             const i x = word(first_word + c);
             code[c] = nibble<0>(x);
@@ -186,6 +187,7 @@ struct panel_block<V, block_type::q8_0> : panel_base<V> {
     template <int>
     void codes(typename V::i (&code)[8]) const
     {
+#pragma GCC unroll 8
         for (int c = 0; c != 8; ++c)
             code[c] = V::xor_i(this->word(c), V::set_i(static_cast<std::int32_t>(0x80808080U)));
     }
@@ -216,6 +218,7 @@ struct panel_block<V, block_type::q2_k> : panel_base<V> {
     template <int g>
     void codes(i (&code)[8]) const
     {
+#pragma GCC unroll 8
         for (int c = 0; c != 8; ++c) {
             const i x = this->word(4 + 8 * (g / 4) + c);
             code[c] = V::and_i(V::template srl<2 * (g % 4)>(x), V::set_i(0x03030303));
@@ -263,6 +266,7 @@ struct panel_block<V, block_type::q3_k> : panel_base<V> {
     template <int g>
     void codes(i (&code)[8]) const
     {
+#pragma GCC unroll 8
         for (int c = 0; c != 8; ++c) {
             const i low = V::template srl<2 * (g % 4)>(this->word(8 + 8 * (g / 4) + c));
             const i high = V::and_i(V::template srl<g>(this->word(c)), V::set_i(0x01010101));
@@ -337,6 +341,7 @@ struct panel_block<V, block_type::q4_k> : panel_six_bit<V> {
     template <int g>
     void codes(typename V::i (&code)[8]) const
     {
+#pragma GCC unroll 8
         for (int c = 0; c != 8; ++c)
             code[c] = this->template nibble<4 * (g % 2)>(this->word(4 + 8 * (g / 2) + c));
     }
@@ -347,6 +352,7 @@ struct panel_block<V, block_type::q5_k> : panel_six_bit<V> {
     template <int g>
     void codes(typename V::i (&code)[8]) const
     {
+#pragma GCC unroll 8
         for (int c = 0; c != 8; ++c) {
             const auto low = this->template nibble<4 * (g % 2)>(this->word(12 + 8 * (g / 2) + c));
             const auto bit = V::and_i(V::template srl<g>(this->word(4 + c)), V::set_i(0x01010101));
@@ -371,6 +377,7 @@ struct panel_block<V, block_type::q6_k> : panel_base<V> {
     void codes(i (&code)[8]) const
     {
         constexpr int part = g % 4;  // of the half of the block
+#pragma GCC unroll 8
         for (int c = 0; c != 8; ++c) {
             const i low = this->word(16 * (g / 4) + 8 * (part % 2) + c);
             const i high = this->word(32 + 8 * (g / 4) + c);

@@ -37,16 +37,32 @@ bool may_use_tiles() noexcept
 #endif
 }
 
-bool has_tiles() noexcept
+/// What CPUID says in a leaf: the registers ecx and edx.
+struct cpuid_words {
+    unsigned c;
+    unsigned d;
+};
+
+cpuid_words cpuid_of(unsigned leaf) noexcept
 {
-    // Leaf 7: AMX-TILE and AMX-INT8 are bits 24 and 25 of edx.
-    unsigned a = 7;
+    unsigned a = leaf;
     unsigned b = 0;
     unsigned c = 0;
     unsigned d = 0;
     asm volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-    constexpr unsigned both = 3U << 24U;
-    return (d & both) == both;
+    return {c, d};
+}
+
+bool has_tiles() noexcept
+{
+    constexpr unsigned tile_and_int8 = 3U << 24U;
+    return (cpuid_of(7).d & tile_and_int8) == tile_and_int8;
+}
+
+/// Half precision conversions, which clang 16's __builtin_cpu_supports does not know.
+bool has_f16c() noexcept
+{
+    return (cpuid_of(1).c >> 29U & 1U) != 0;
 }
 #endif
 
@@ -74,8 +90,7 @@ isa best_isa() noexcept
 {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                      __builtin_cpu_supports("f16c");
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
     if (!avx2) return isa::scalar;
     const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&

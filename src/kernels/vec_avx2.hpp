@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 
+// NOLINTBEGIN(portability-simd-intrinsics): this is one machine's header
 namespace modelpool::kernels {
 namespace {
 
@@ -147,3 +148,4 @@ private:
 
 }  // namespace
 }  // namespace modelpool::kernels
+// NOLINTEND(portability-simd-intrinsics)

@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 
+// NOLINTBEGIN(portability-simd-intrinsics): this is one machine's header
 namespace modelpool::kernels {
 namespace {
 
@@ -110,3 +111,4 @@ private:
 
 }  // namespace
 }  // namespace modelpool::kernels
+// NOLINTEND(portability-simd-intrinsics)
