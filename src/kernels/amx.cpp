@@ -14,8 +14,20 @@ namespace {
 
 using vec = avx512_vec;
 
-/// Rows from which tiles are faster than unpacking for each few rows.
-constexpr std::int64_t least_tile_rows = 5;
+/// Rows from which tiles are faster than unpacking for each few rows, as measured: the dearer the
+/// unpacking, the sooner.
+constexpr std::int64_t least_tile_rows(block_type type)
+{
+    switch (type) {
+    case block_type::q4_0:
+    case block_type::q4_1:
+    case block_type::q4_k:
+    case block_type::q8_0:
+        return 17;
+    default:
+        return 12;
+    }
+}
 
 /// What LDTILECFG reads (Intel SDM, palette 1).
 struct alignas(64) tile_config {
@@ -44,8 +56,8 @@ void configure(int n_rows, int k_bytes)
 template <block_type type>
 struct open_panel {
     using block = panel_block<vec, type>;
-    static constexpr int n_scales =
-        block::is_split ? (block::has_offset ? 5 : 3) : (block::has_offset ? 2 : 1);
+    static constexpr int n_scales = block::is_split ? 3 : block::has_offset ? 2 : 1;
+    static_assert(!block::is_split || !block::has_offset);
 
     std::int8_t* codes;
     float* scales;  // [n / 32, n_scales, 16]
@@ -81,10 +93,6 @@ struct open_panel {
         if constexpr (block::is_split) {
             vec::store(to + 16, s.first);
             vec::store(to + 32, s.second);
-            if constexpr (block::has_offset) {
-                vec::store(to + 48, s.first_offset);
-                vec::store(to + 64, s.second_offset);
-            }
         } else if constexpr (block::has_offset) {
             vec::store(to + 16, s.offset);
         }
@@ -92,7 +100,7 @@ struct open_panel {
 };
 
 /// Products of one tile of rows; the same sums in the same order as panel_rows. The tiles work on
-/// the next group while the vectors add up the last one.
+/// the next groups while the vectors add up the last one.
 template <block_type type, int n_rows>
 class tile_rows {
 public:
@@ -106,16 +114,18 @@ public:
 
     void run(const panel_job& job, std::int64_t row, int n_used) const
     {
-        alignas(64) std::int32_t products[2][2][16][16];
+        alignas(64) std::int32_t products[n_ahead + 1][2][16][16];
         __m512 acc[n_rows];
 #pragma GCC unroll 16
         for (int r = 0; r != n_rows; ++r)
             acc[r] = _mm512_setzero_ps();
         const std::int64_t n_groups = x_.n / 32;
-        multiply(0, products[0]);
+        for (std::int64_t g = 0; g != n_ahead && g != n_groups; ++g)
+            multiply(g, products[g]);
         for (std::int64_t g = 0; g != n_groups; ++g) {
-            if (g + 1 != n_groups) multiply(g + 1, products[(g + 1) % 2]);
-            add(g, products[g % 2], acc);
+            if (g + n_ahead < n_groups)
+                multiply(g + n_ahead, products[(g + n_ahead) % (n_ahead + 1)]);
+            add(g, products[g % (n_ahead + 1)], acc);
         }
 #pragma GCC unroll 16
         for (int r = 0; r != n_rows; ++r) {
@@ -126,6 +136,8 @@ public:
 private:
     using block = panel_block<vec, type>;
     static constexpr int n_scales = open_panel<type>::n_scales;
+    /// Groups that the tiles are ahead: what they store is read once it has left their pipeline.
+    static constexpr std::int64_t n_ahead = 3;
 
     [[gnu::always_inline]] void multiply(std::int64_t g, std::int32_t (&to)[2][16][16]) const
     {
@@ -151,7 +163,6 @@ private:
         const float* s = scales_ + g * 16 * n_scales;
         const float* x_scales = x_.scales + (tile_ + g) * 16 + row_;
         const float* sums = x_.sums + (tile_ + g) * 16 + row_;
-        const float* half_sums = x_.half_sums + (tile_ + g) * 32 + row_;
         const __m512 scale = vec::load(s);
 #pragma GCC unroll 16
         for (int r = 0; r != n_rows; ++r) {
@@ -161,10 +172,6 @@ private:
                 const __m512 other =
                     vec::mul(vec::to_f(vec::load_i(dots[1][r])), vec::load(s + 32));
                 acc[r] = vec::fma(vec::fma(dot, vec::load(s + 16), other), both, acc[r]);
-                if constexpr (block::has_offset) {
-                    acc[r] = vec::fma(vec::load(s + 48), vec::set(half_sums[r]), acc[r]);
-                    acc[r] = vec::fma(vec::load(s + 64), vec::set(half_sums[16 + r]), acc[r]);
-                }
             } else {
                 acc[r] = vec::fma(dot, both, acc[r]);
                 if constexpr (block::has_offset)
@@ -183,7 +190,7 @@ private:
 template <block_type type>
 void run_tiles(const panel_job& job)
 {
-    if (job.n_rows < least_tile_rows) {
+    if (job.n_rows < least_tile_rows(type)) {
         avx512_table().panel(type)(job);
         return;
     }
@@ -220,7 +227,7 @@ kernel_table::panel_function tile_function_of(block_type type)
     case block_type::q8_0:
         return run_tiles<block_type::q8_0>;
     case block_type::q2_k:
-        return run_tiles<block_type::q2_k>;
+        return avx512_table().panel(type);  // as fast without tiles, with so many scales
     case block_type::q3_k:
         return run_tiles<block_type::q3_k>;
     case block_type::q4_k:

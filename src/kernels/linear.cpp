@@ -145,7 +145,7 @@ void linear::apply_routed(
         const auto to =
             std::find_if(from, order.end(), [&](std::int32_t i) { return expert_of(i) != expert; });
         // A range that is worth a tile begins with one.
-        constexpr std::ptrdiff_t worth_a_tile = 4;
+        constexpr std::ptrdiff_t worth_a_tile = 11;
         while (to - from > worth_a_tile && rows.size() % 16 != 0) {
             rows.push_back(linear_input::no_row);
             places.push_back(linear_input::no_row);

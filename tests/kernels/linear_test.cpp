@@ -179,7 +179,7 @@ TEST_CASE("linear: routes rows through experts as each expert alone would comput
         const std::int64_t n_in = 256;
         const std::int64_t n_out = 40;
         const std::int64_t n_experts = 5;
-        const std::int64_t n_rows = 11;
+        const std::int64_t n_rows = 60;
         numbers random{9};
         const auto bytes = random_blocks(type, n_in * n_out * n_experts, random);
         auto x = random.many(n_rows * n_in);
