@@ -168,7 +168,7 @@ private:
 /// kept of a header takes a small multiple of the bytes it was read from.
 /// Source of the format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 ///
-/// A part of a split file is opened like any other; putting parts together is the caller's.
+/// A part of a split file is opened like any other; `gguf_checkpoint` puts parts together.
 class gguf_file {
 public:
     /// Opens, maps and checks a file; no tensor is read.
@@ -180,6 +180,7 @@ public:
     const gguf_header& header() const noexcept { return header_; }
     std::size_t file_bytes() const noexcept { return mapping_.bytes().size(); }
     void drop_pages() const noexcept { mapping_.drop_pages(); }
+    void drop_pages(std::span<const std::byte> part) const noexcept { mapping_.drop_pages(part); }
 
 private:
     gguf_file() = default;

@@ -3,6 +3,7 @@
 #include <modelpool/error.hpp>
 
 #include <cerrno>
+#include <functional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -83,11 +84,24 @@ mapped_file::~mapped_file()
     if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
 }
 
-void mapped_file::drop_pages() const noexcept
+void mapped_file::drop_pages(std::span<const std::byte> part) const noexcept
 {
+    const std::less_equal<const std::byte*> not_after;
+    if (part.empty() || !not_after(bytes_.data(), part.data()) ||
+        !not_after(part.data() + part.size(), bytes_.data() + bytes_.size()))
+        return;
+    const long page = ::sysconf(_SC_PAGESIZE);
+    if (page <= 0) return;
+    const auto page_bytes = static_cast<std::size_t>(page);
+    // The mapping itself begins on a page.
+    const auto offset = static_cast<std::size_t>(part.data() - bytes_.data());
+    const std::size_t begin = (offset + page_bytes - 1) / page_bytes * page_bytes;
+    const bool to_the_end = offset + part.size() == bytes_.size();
+    const std::size_t end =
+        to_the_end ? bytes_.size() : (offset + part.size()) / page_bytes * page_bytes;
     // Only advice: where the system refuses it, the pages stay and nothing else changes.
-    if (!bytes_.empty())
-        ::madvise(const_cast<std::byte*>(bytes_.data()), bytes_.size(), MADV_DONTNEED);
+    if (begin < end)
+        ::madvise(const_cast<std::byte*>(bytes_.data()) + begin, end - begin, MADV_DONTNEED);
 }
 
 }  // namespace modelpool::weights

@@ -26,7 +26,9 @@ public:
 
     std::span<const std::byte> bytes() const noexcept { return bytes_; }
     /// Lets the system drop the pages of the whole mapping; they are read again when touched.
-    void drop_pages() const noexcept;
+    void drop_pages() const noexcept { drop_pages(bytes_); }
+    /// The same of the pages that lie wholly inside `part`; bytes of no such mapping are left alone.
+    void drop_pages(std::span<const std::byte> part) const noexcept;
 
 private:
     std::span<const std::byte> bytes_;
