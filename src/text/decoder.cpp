@@ -159,6 +159,25 @@ std::unique_ptr<token_sink> decoder_sequence::start(token_sink& next) const
     return std::make_unique<run>(*this, next);
 }
 
+std::optional<std::string> decoder_sequence::bytes_of(std::string_view token) const
+{
+    for (const auto& step : steps_)
+        if (std::optional<std::string> bytes = step->bytes_of(token)) return bytes;
+    return std::nullopt;
+}
+
+std::optional<std::string> byte_level_decoder::bytes_of(std::string_view token) const
+{
+    std::optional<std::string> bytes = alphabet_.bytes_of(token);
+    return bytes ? std::move(bytes) : std::string{token};
+}
+
+std::optional<std::string> byte_fallback_decoder::bytes_of(std::string_view token) const
+{
+    const std::optional<char> byte = named_byte(token);
+    return byte ? std::optional{std::string(1, *byte)} : std::nullopt;
+}
+
 class byte_level_decoder::run final : public whole_tokens {
 public:
     run(const byte_alphabet& alphabet, token_sink& next)

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -42,6 +43,10 @@ public:
     /// as no later token can change it. Tokens may become more or fewer; in the end they are joined
     /// without a separator. The step and `next` must outlive the result.
     virtual std::unique_ptr<token_sink> start(token_sink& next) const = 0;
+
+    /// The bytes that `token` alone stands for, which need not be whole characters; nullopt where
+    /// the step gives no bytes for it but text that depends on its neighbours.
+    virtual std::optional<std::string> bytes_of(std::string_view) const { return std::nullopt; }
 };
 
 /// The decoder WordPiece: joins continuations to what they continue and puts spaces between words;
@@ -63,6 +68,7 @@ public:
         : steps_{std::move(steps)}
     {}
     std::unique_ptr<token_sink> start(token_sink& next) const override;
+    std::optional<std::string> bytes_of(std::string_view token) const override;
 
 private:
     class run;
@@ -74,6 +80,7 @@ private:
 class byte_level_decoder final : public decoder {
 public:
     std::unique_ptr<token_sink> start(token_sink& next) const override;
+    std::optional<std::string> bytes_of(std::string_view token) const override;
 
 private:
     class run;
@@ -85,6 +92,7 @@ private:
 class byte_fallback_decoder final : public decoder {
 public:
     std::unique_ptr<token_sink> start(token_sink& next) const override;
+    std::optional<std::string> bytes_of(std::string_view token) const override;
 
 private:
     class run;

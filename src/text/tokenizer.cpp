@@ -2,6 +2,7 @@
 #include <modelpool/text/tokenizer.hpp>
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <limits>
 #include <utility>
@@ -361,6 +362,21 @@ std::string tokenizer::decode(std::span<const token_id> ids, bool skip_special) 
         decoding.push(id, text);
     decoding.finish(text);
     return text;
+}
+
+std::string tokenizer::piece(token_id id) const
+{
+    if (id < 0 || static_cast<std::size_t>(id) >= vocab_size()) return decode({&id, 1}, true);
+    const std::optional<std::string_view> token = self_->token_of(id);
+    const tokenizer_parts& parts = self_->parts();
+    if (!token || parts.added.is_special(*token)) return {};
+    if (!parts.back) return std::string{*token};
+    if (std::optional<std::string> bytes = parts.back->bytes_of(*token)) return std::move(*bytes);
+    // What a step does to the first token, it does not do to this one: the token goes before itself.
+    const std::array<token_id, 2> twice{id, id};
+    const std::string once = decode({twice.data(), 1}, true);
+    const std::string both = decode(twice, true);
+    return both.substr(std::min(once.size(), both.size()));
 }
 
 std::optional<token_id> tokenizer::id_of(std::string_view token) const

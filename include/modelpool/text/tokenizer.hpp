@@ -257,6 +257,11 @@ public:
     /// Errors: text_errc::bad_id, for one outside [0, vocab_size()).
     std::string decode(std::span<const token_id> ids, bool skip_special) const;
 
+    /// The bytes that a token adds inside a text, after another token; they may be a part of a
+    /// character. Special tokens add none, nor does an id below vocab_size() that no token has.
+    /// Errors: text_errc::bad_id.
+    std::string piece(token_id id) const;
+
     /// The id of an exact token, added tokens included.
     std::optional<token_id> id_of(std::string_view token) const;
     /// One more than the largest id.
