@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "commands.hpp"
+#include "generation.hpp"
+#include "models_found.hpp"
 #include "text_format.hpp"
 
 namespace modelpool::cli {
@@ -127,17 +129,68 @@ void add_group(CLI::App& bench, program& self, const bench_group& group)
     });
 }
 
+constexpr const char* generate_footer =
+    R"(Loads the model into this process and generates from prompts of random tokens. Figures of a machine that
+does other things meanwhile say little.
+  load              seconds until the weights are ready
+  first_token       seconds of a first token after a prompt of one
+  prefill           tokens of one prompt a second
+  decode_of_N       tokens a second, of N streams together
+  weights_in_*      weights copied into memory, and used in the mapped file
+  resident          memory of the process at the end
+With --json one document: {"figures":{name:{"value","unit"}}}
+
+Examples:
+  modelpool bench generate --model Qwen3-1.7B-Q4_K_M.gguf --threads 2)";
+
+void add_generate_group(CLI::App& bench, program& self)
+{
+    struct arguments {
+        common_options common;
+        generate_bench wanted;
+        std::string kv_dtype{"f32"};
+    };
+    CLI::App* command = bench.add_subcommand("generate", "How fast a model generates");
+    auto given = std::make_shared<arguments>();
+    add_model_options(*command, given->common);
+    command->add_option("--prompt-tokens", given->wanted.n_prompt, "Tokens of each prompt")
+        ->check(CLI::Range(1, 1 << 20))
+        ->capture_default_str();
+    command->add_option("--tokens", given->wanted.n_generated, "Tokens generated after each")
+        ->check(CLI::Range(2, 1 << 20))
+        ->capture_default_str();
+    command->add_option("--kv-dtype", given->kv_dtype, "f32, f16, bf16 or int8")
+        ->capture_default_str();
+    add_compute_options(*command, given->common);
+    add_cache_options(*command, given->common);
+    add_output_options(*command, given->common, false);
+    command->footer(generate_footer);
+    command->callback([&self, given] {
+        self.run = [&self, given] {
+            const settings wanted{given->common};
+            given->wanted.path = blocking_find_checkpoint(wanted);
+            given->wanted.n_threads = wanted.n_threads;
+            given->wanted.kv_format = parse_kv_dtype(given->kv_dtype);
+            run_bench(
+                self, wanted.json, [given] { return blocking_measure_generation(given->wanted); });
+        };
+    });
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app, program& self)
 {
     CLI::App* command = app.add_subcommand("bench", "Measure this machine");
-    command->footer("Every group has its own --help.\n\nExamples:\n  modelpool bench pool\n  "
-                    "modelpool bench hub");
+    command->footer(
+        "Every group has its own --help.\n\nExamples:\n  modelpool bench pool\n  "
+        "modelpool bench hub\n  modelpool bench generate --model Qwen3-1.7B-Q4_K_M.gguf");
     for (const bench_group& group : groups)
         add_group(*command, self, group);
+    add_generate_group(*command, self);
     command->callback([command] {
-        if (command->get_subcommands().empty()) throw usage_error{"a group is required: pool, hub"};
+        if (command->get_subcommands().empty())
+            throw usage_error{"a group is required: pool, hub or generate"};
     });
 }
 

@@ -1,5 +1,9 @@
 #pragma once
 
+#include <modelpool/capability/generation.hpp>
+
+#include <cstddef>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -19,5 +23,18 @@ std::vector<figure> blocking_measure_pool();
 /// 1.5 GiB of memory.
 /// Errors: what a hub throws; std::system_error where there is no room.
 std::vector<figure> blocking_measure_hub();
+
+/// What is to be generated, and with what.
+struct generate_bench {
+    std::filesystem::path path;  ///< a GGUF file, or a folder
+    int n_threads{0};            ///< 0: as many as there are cores
+    std::size_t n_prompt{128};
+    std::size_t n_generated{32};
+    kv_dtype kv_format{kv_dtype::f32};
+};
+
+/// How fast a model loads, reads prompts and generates, alone and for several at once.
+/// Errors: usage_error; those of models::load_generator.
+std::vector<figure> blocking_measure_generation(const generate_bench& wanted);
 
 }  // namespace modelpool::cli

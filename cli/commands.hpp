@@ -10,6 +10,8 @@ namespace modelpool::cli {
 
 void add_embed(CLI::App& app, program& self);
 void add_embed_image(CLI::App& app, program& self);
+void add_generate(CLI::App& app, program& self);
+void add_chat(CLI::App& app, program& self);
 void add_render(CLI::App& app, program& self);
 void add_tokenize(CLI::App& app, program& self);
 void add_inspect(CLI::App& app, program& self);

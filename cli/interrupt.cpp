@@ -37,6 +37,12 @@ bool interrupt::requested() const
     return requested_;
 }
 
+void interrupt::forget()
+{
+    const std::lock_guard lock{mutex_};
+    requested_ = false;
+}
+
 void interrupt::watch()
 {
     for (;;) {

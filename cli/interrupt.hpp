@@ -23,6 +23,8 @@ public:
 
     /// Whether a signal came.
     bool requested() const;
+    /// The signal was obeyed: the next one counts as a first one again.
+    void forget();
 
     /// Puts `action` in force for its own life; it runs on the signal thread and must not block.
     class scope {

@@ -83,6 +83,8 @@ void add_commands(CLI::App& app, program& self)
     app.get_formatter()->column_width(34);
     add_embed(app, self);
     add_embed_image(app, self);
+    add_generate(app, self);
+    add_chat(app, self);
     add_render(app, self);
     add_tokenize(app, self);
     add_inspect(app, self);

@@ -1,16 +1,13 @@
 #include <modelpool/error.hpp>
 #include <modelpool/text/chat_template.hpp>
 
-#include <filesystem>
-#include <fstream>
-#include <iostream>
-#include <iterator>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "commands.hpp"
+#include "generation.hpp"
 #include "models_found.hpp"
 #include "text_format.hpp"
 
@@ -23,19 +20,6 @@ struct render_arguments {
     std::string tools;
     std::vector<std::string> variables;
 };
-
-std::string blocking_read_text(const std::string& path)
-{
-    if (path == "-")
-        return {std::istreambuf_iterator<char>{std::cin}, std::istreambuf_iterator<char>{}};
-    std::error_code ignored;
-    std::ifstream in{path, std::ios::binary};
-    if (!in || std::filesystem::is_directory(path, ignored))
-        throw usage_error{path + ": cannot be read"};
-    std::string text{std::istreambuf_iterator<char>{in}, std::istreambuf_iterator<char>{}};
-    if (in.bad()) throw usage_error{path + ": reading failed"};
-    return text;
-}
 
 // "NAME=JSON"
 std::pair<std::string, std::string> split_variable(const std::string& text)

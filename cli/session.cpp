@@ -25,7 +25,7 @@ runtime_options to_runtime_options(const settings& wanted)
 
 }  // namespace
 
-session::session(program& self, const settings& wanted)
+session::session(program& self, const settings& wanted, const sched::generation_options& generating)
     : self_{self}
     , wanted_{wanted}
     , io_{1}
@@ -33,60 +33,87 @@ session::session(program& self, const settings& wanted)
     , runtime_{io_.get_executor(), files_, to_runtime_options(wanted)}
     , embedders_{runtime_}
     , image_embedders_{runtime_}
+    , writers_{runtime_, pool_options{}.generation(generating)}
     , models_{runtime_}
 {}
 
-awaitable<handle<text_embedding>> session::open(card about)
+model_options session::options_of(const card& about) const
 {
-    return open_in(embedders_, std::move(about));
-}
-
-awaitable<handle<image_embedding>> session::open_images(card about)
-{
-    return open_in(image_embedders_, std::move(about));
+    worker_options worker;
+    worker.device(wanted_.device).dtype(wanted_.dtype).memory(about.memory).warm_up(about.warm_up);
+    model_options options;
+    options.worker(std::move(worker))
+        .source(model_source{about.repo, about.files})
+        .scaling(about.scaling.value_or(scaling_options{}));
+    if (wanted_.n_workers > 0)
+        options.scaling(
+            scaling_options{}.cold_start_workers(wanted_.n_workers).max_workers(wanted_.n_workers));
+    return options;
 }
 
 template <class Capability>
-awaitable<handle<Capability>> session::open_in(pool<Capability>& models, card about)
+awaitable<handle<Capability>>
+session::open_in(pool<Capability>& models, card about, model_options options)
 {
     if (about.kind() != capability_of<Capability>())
         throw error{
             registry_errc::wrong_capability,
             about.key + " is of capability " + std::string{to_string(about.kind())} + ", not " +
                 Capability::name};
-    worker_options worker;
-    worker.device(wanted_.device).dtype(wanted_.dtype).memory(about.memory).warm_up(about.warm_up);
-    model_options options;
-    options.worker(std::move(worker))
-        .source(model_source{about.repo, about.files})
-        .prompts(about.prompts)
-        .default_prompt(about.default_prompt)
-        .cuttable(about.cuttable)
-        .scaling(about.scaling.value_or(scaling_options{}));
-    if (wanted_.n_workers > 0)
-        options.scaling(
-            scaling_options{}.cold_start_workers(wanted_.n_workers).max_workers(wanted_.n_workers));
-    models.add(about.key, about.load.get<Capability>(), options);
+    models.add(about.key, about.load.get<Capability>(), std::move(options));
     auto adding = models_.add(about.key, models);
     co_await std::move(adding);
     auto finding = models_.find<Capability>(about.key);
     co_return co_await std::move(finding);
 }
 
+awaitable<handle<text_embedding>> session::open(card about)
+{
+    model_options options = options_of(about);
+    options.prompts(about.prompts).default_prompt(about.default_prompt).cuttable(about.cuttable);
+    return open_in(embedders_, std::move(about), std::move(options));
+}
+
+awaitable<handle<image_embedding>> session::open_images(card about)
+{
+    model_options options = options_of(about);
+    return open_in(image_embedders_, std::move(about), std::move(options));
+}
+
+awaitable<handle<text_to_text>> session::open_generator(card about)
+{
+    model_options options = options_of(about);
+    options.sampling(about.sampling);
+    return open_in(writers_, std::move(about), std::move(options));
+}
+
 void session::run(const std::function<awaitable<void>()>& body)
 {
-    std::exception_ptr problem;
-    {
-        boost::asio::cancellation_signal cancel;
-        auto emit = [&cancel] { cancel.emit(boost::asio::cancellation_type::terminal); };
-        const interrupt::scope on_signal{
-            self_.signals, [this, emit] { boost::asio::post(io_, emit); }};
-        auto finish = [&problem](std::exception_ptr failure) { problem = std::move(failure); };
-        boost::asio::co_spawn(
-            io_, body(), boost::asio::bind_cancellation_slot(cancel.slot(), finish));
-        io_.run();
-    }
+    const std::exception_ptr problem = run_loop(body);
     shut_down(std::chrono::seconds{problem ? 0 : 5});
+    end_with(problem);
+}
+
+void session::run_part(const std::function<awaitable<void>()>& body)
+{
+    end_with(run_loop(body));
+}
+
+std::exception_ptr session::run_loop(const std::function<awaitable<void>()>& body)
+{
+    std::exception_ptr problem;
+    boost::asio::cancellation_signal cancel;
+    auto emit = [&cancel] { cancel.emit(boost::asio::cancellation_type::terminal); };
+    const interrupt::scope on_signal{self_.signals, [this, emit] { boost::asio::post(io_, emit); }};
+    auto finish = [&problem](std::exception_ptr failure) { problem = std::move(failure); };
+    io_.restart();
+    boost::asio::co_spawn(io_, body(), boost::asio::bind_cancellation_slot(cancel.slot(), finish));
+    io_.run();
+    return problem;
+}
+
+void session::end_with(const std::exception_ptr& problem)
+{
     if (problem && self_.signals.requested()) throw interrupted{};
     if (problem) std::rethrow_exception(problem);
 }
@@ -97,6 +124,7 @@ void session::shut_down(std::chrono::seconds grace)
     io_.restart();
     boost::asio::co_spawn(io_, embedders_.shutdown(grace), ignore);
     boost::asio::co_spawn(io_, image_embedders_.shutdown(grace), ignore);
+    boost::asio::co_spawn(io_, writers_.shutdown(grace), ignore);
     io_.run();
 }
 

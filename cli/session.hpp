@@ -6,6 +6,8 @@
 
 #include <boost/asio/io_context.hpp>
 
+#include <chrono>
+#include <exception>
 #include <functional>
 
 #include "common.hpp"
@@ -16,21 +18,33 @@ namespace modelpool::cli {
 /// What a command that computes runs in: an event loop with a runtime, pools and a registry on it.
 class session {
 public:
-    session(program& self, const settings& wanted);
+    /// `generating` is how its workers generate.
+    session(
+        program& self,
+        const settings& wanted,
+        const sched::generation_options& generating = sched::generation_options{});
 
     /// Runs `body` on the loop, then shuts the pools down. A first signal cancels the body.
     /// Errors: what `body` throws; `interrupted`.
     void run(const std::function<awaitable<void>()>& body);
+    /// The same, but the pools go on, until `close`.
+    void run_part(const std::function<awaitable<void>()>& body);
+    void close() { shut_down(std::chrono::seconds{5}); }
 
     /// The handle of a model, from the registry, with the session's device, dtype and workers.
     awaitable<handle<text_embedding>> open(card about);
     awaitable<handle<image_embedding>> open_images(card about);
+    awaitable<handle<text_to_text>> open_generator(card about);
 
     runtime& resources() noexcept { return runtime_; }
 
 private:
     template <class Capability>
-    awaitable<handle<Capability>> open_in(pool<Capability>& models, card about);
+    awaitable<handle<Capability>>
+    open_in(pool<Capability>& models, card about, model_options options);
+    std::exception_ptr run_loop(const std::function<awaitable<void>()>& body);
+    void end_with(const std::exception_ptr& problem);
+    model_options options_of(const card& about) const;
     void shut_down(std::chrono::seconds grace);
 
     program& self_;
@@ -40,6 +54,7 @@ private:
     runtime runtime_;
     pool<text_embedding> embedders_;
     pool<image_embedding> image_embedders_;
+    pool<text_to_text> writers_;
     registry models_;
 };
 

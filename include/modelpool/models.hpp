@@ -5,6 +5,7 @@
 #include <modelpool/models/bert.hpp>
 #include <modelpool/models/catalogue.hpp>
 #include <modelpool/models/clip.hpp>
+#include <modelpool/models/generator.hpp>
 #include <modelpool/models/gte_qwen2.hpp>
 #include <modelpool/models/inspect.hpp>
 #include <modelpool/models/jina_bert.hpp>

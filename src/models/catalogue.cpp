@@ -1,5 +1,8 @@
+#include <modelpool/error.hpp>
 #include <modelpool/models/catalogue.hpp>
+#include <modelpool/models/generator.hpp>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -220,6 +223,98 @@ card clip_large_336()
     return about;
 }
 
+// ---- generators ----------------------------------------------------------------------------------------
+
+awaitable<std::unique_ptr<generator>> load_fetched_gguf(load_context context)
+{
+    const model_source& source = context.source();
+    auto fetching = context.hub().fetch(source.repo, source.files);
+    const snapshot files = co_await std::move(fetching);
+    // A split file follows its first part, which comes first by name.
+    const auto& names = files.files();
+    const auto first = std::ranges::find_if(
+        names, [](const std::string& name) { return name.ends_with(".gguf"); });
+    if (first == names.end())
+        throw error{
+            hub_errc::not_found, source.repo.str() + ": holds no GGUF file of the card's pattern"};
+    load_options options;
+    options.device(context.device()).dtype(context.dtype()).stop(context.stop());
+    auto build = [path = files.dir() / *first, options = std::move(options)] {
+        return load_generator(path, options);
+    };
+    auto building = context.offload(std::move(build));
+    co_return co_await std::move(building);
+}
+
+card gguf_card(std::string key, std::string repo, std::string pattern)
+{
+    card about;
+    about.key = std::move(key);
+    about.load = any_loader::of<text_to_text>(
+        [](load_context context) { return load_fetched_gguf(std::move(context)); });
+    about.repo = repository{repo};
+    about.files.include(std::move(pattern));
+    about.scaling = scaling_options{}.cold_start_workers(1);
+    about.sampling.temperature = 0;
+    about.sampling.top_k = 50;
+    about.sampling.top_p = 0.9F;
+    return about;
+}
+
+// Their memory is that of the usual file: quantised weights are copied into the kernels' order,
+// where they take at most half of the machine's memory.
+card qwen3_1_7b()
+{
+    card about =
+        gguf_card("unsloth/Qwen3-1.7B-GGUF", "unsloth/Qwen3-1.7B-GGUF", "Qwen3-1.7B-Q4_K_M.gguf");
+    about.aliases = {"qwen-3", "qwen3-1.7b"};
+    about.memory.resident_bytes = 1'107'000'000;
+    about.memory.replica_bytes = 64'000'000;
+    about.context_length = 40960;
+    about.licence = "apache-2.0";
+    return about;
+}
+
+card qwen3_coder_30b()
+{
+    card about = gguf_card(
+        "unsloth/Qwen3-Coder-30B-A3B-Instruct-GGUF",
+        "unsloth/Qwen3-Coder-30B-A3B-Instruct-GGUF",
+        "*Q4_K_M*.gguf");
+    about.aliases = {"qwen3-coder"};
+    about.memory.replica_bytes = 64'000'000;
+    about.memory.mapped_bytes = 18'600'000'000;
+    about.context_length = 262144;
+    about.sampling.temperature = 0.7F;
+    about.licence = "apache-2.0";
+    return about;
+}
+
+card phi_4_reasoning()
+{
+    card about =
+        gguf_card("unsloth/Phi-4-reasoning-GGUF", "unsloth/Phi-4-reasoning-GGUF", "*Q4_K_M*.gguf");
+    about.aliases = {"unsloth/phi-4-reasoning", "phi-4-reasoning"};
+    about.memory.replica_bytes = 96'000'000;
+    about.memory.mapped_bytes = 9'050'000'000;
+    about.context_length = 32768;
+    about.sampling.top_p = 0.95F;
+    about.licence = "mit";
+    return about;
+}
+
+card kimi_k2()
+{
+    card about = gguf_card(
+        "unsloth/Kimi-K2-Instruct-GGUF", "unsloth/Kimi-K2-Instruct-GGUF", "*Q4_K_M*.gguf");
+    about.aliases = {"kimi-k2"};
+    about.memory.replica_bytes = 512'000'000;
+    about.memory.mapped_bytes = 621'000'000'000;
+    about.context_length = 131072;
+    about.licence = "modified-mit";
+    return about;
+}
+
 }  // namespace
 
 std::vector<card> catalogue()
@@ -233,6 +328,10 @@ std::vector<card> catalogue()
     cards.push_back(all_minilm_l6_v2());
     cards.push_back(clip_base());
     cards.push_back(clip_large_336());
+    cards.push_back(kimi_k2());
+    cards.push_back(phi_4_reasoning());
+    cards.push_back(qwen3_1_7b());
+    cards.push_back(qwen3_coder_30b());
     return cards;
 }
 

@@ -13,6 +13,9 @@
 
 #include "models/bert_config.hpp"
 #include "models/clip_config.hpp"
+#include "models/decoder_families.hpp"
+#include "models/generator_facts.hpp"
+#include "models/gguf_folder.hpp"
 #include "models/jina_bert_config.hpp"
 #include "models/new_config.hpp"
 #include "models/nv_embed_config.hpp"
@@ -396,7 +399,7 @@ std::string supported_families()
     std::string text;
     for (const auto& [name, reader] : families)
         text += (text.empty() ? "" : ", ") + std::string{name};
-    return text;
+    return text + "; of decoders: " + std::string{decoder_model_types()};
 }
 
 // ---- folders -----------------------------------------------------------------------------------------------
@@ -428,6 +431,16 @@ void try_read_weights(const fs::path& dir, checkpoint_facts& facts)
     }
 }
 
+void try_add_decoder(const fs::path& dir, checkpoint_facts& facts)
+{
+    try {
+        blocking_add_decoder_facts(dir, facts);
+    } catch (const error& problem) {
+        if (problem.code() != model_errc::unsupported) throw;
+        facts.unsupported = problem.what();
+    }
+}
+
 checkpoint_facts read_folder_facts(const fs::path& dir)
 {
     // The encoder of older sentence-transformers checkpoints lies in a folder of its own.
@@ -440,6 +453,11 @@ checkpoint_facts read_folder_facts(const fs::path& dir)
     read_config_facts(config, dir, facts);
     const auto* family = std::ranges::find(
         families, facts.family, &std::pair<std::string_view, facts_reader>::first);
+    if (family == families.end() && facts.capability == "text_to_text" &&
+        !decoder_architecture(facts.family).empty()) {
+        try_add_decoder(model_dir, facts);
+        return facts;
+    }
     if (family == families.end()) {
         facts.unsupported = not_supported(facts);
         try_read_weights(model_dir, facts);
@@ -462,12 +480,12 @@ checkpoint_facts blocking_read_checkpoint_facts(const fs::path& path)
     const fs::file_status status = fs::status(path, problem);
     if (!fs::exists(status))
         throw error{model_errc::bad_file, path.string() + ": no such file or folder"};
-    if (!fs::is_directory(status))
+    if (!fs::is_directory(status)) {
+        if (path.extension() == ".gguf") return blocking_read_gguf_facts(path);
         throw error{
             model_errc::unsupported,
-            path.string() + (path.extension() == ".gguf"
-                                 ? ": GGUF files are not supported by this build"
-                                 : ": is not a checkpoint folder")};
+            path.string() + ": is neither a checkpoint folder nor a .gguf file"};
+    }
     const bool has_config =
         present(path / "config.json") || present(path / "0_Transformer" / "config.json");
     if (!has_config && present(path / "model_index.json")) {
@@ -476,10 +494,13 @@ checkpoint_facts blocking_read_checkpoint_facts(const fs::path& path)
         return facts;
     }
     if (!has_config)
+        if (const std::optional<fs::path> file = blocking_find_gguf(path))
+            return blocking_read_gguf_facts(*file);
+    if (!has_config)
         throw error{
             model_errc::bad_file,
-            path.string() +
-                ": not a checkpoint: it holds neither config.json nor model_index.json"};
+            path.string() + ": not a checkpoint: it holds neither config.json nor model_index.json "
+                            "nor a GGUF file"};
     return read_folder_facts(path);
 }
 

@@ -43,9 +43,9 @@ struct checkpoint_facts {
     bool runnable() const noexcept { return unsupported.empty(); }
 };
 
-/// Looks at a checkpoint folder. Reads configurations and the headers of the weights only.
+/// Looks at a checkpoint folder or a .gguf file. Reads configurations and the headers of the weights only.
 /// Errors: model_errc::bad_file (no such folder, neither config.json nor model_index.json, malformed files),
-/// model_errc::bad_config, model_errc::unsupported (a GGUF file, or a path that is no folder). What the
+/// model_errc::bad_config, model_errc::unsupported (a path that is neither a folder nor a .gguf file). What the
 /// files describe but this build cannot run is no error: see `checkpoint_facts::unsupported`.
 checkpoint_facts blocking_read_checkpoint_facts(const std::filesystem::path& path);
 

@@ -1,5 +1,6 @@
 #include <modelpool/assert.hpp>
 #include <modelpool/error.hpp>
+#include <modelpool/models/generator.hpp>
 #include <modelpool/models/inspect.hpp>
 
 #include <array>
@@ -56,6 +57,16 @@ loader<Capability> folder_loader(std::filesystem::path dir, Load load)
     };
 }
 
+loader<text_to_text> generator_loader(std::filesystem::path path)
+{
+    return [path = std::move(path)](load_context context) {
+        load_options options;
+        options.device(context.device()).dtype(context.dtype()).stop(context.stop());
+        auto build = [path, options = std::move(options)] { return load_generator(path, options); };
+        return context.offload(std::move(build));
+    };
+}
+
 }  // namespace
 
 inspection blocking_inspect(const std::filesystem::path& path)
@@ -72,12 +83,16 @@ card blocking_card(const std::filesystem::path& path)
     about.key = path.string();
     const embedder_loader for_texts = find_embedder_loader(found.family);
     const image_embedder_loader for_images = find_image_embedder_loader(found.family);
-    MODELPOOL_ASSERT(for_texts != nullptr || for_images != nullptr);  // what runs has a loader
-    if (for_texts != nullptr)
+    if (found.kind == capability::text_to_text) {
+        about.load = any_loader::of<text_to_text>(generator_loader(path));
+        about.scaling = scaling_options{}.cold_start_workers(1);
+    } else if (for_texts != nullptr) {
         about.load = any_loader::of<text_embedding>(folder_loader<text_embedding>(path, for_texts));
-    else
+    } else {
+        MODELPOOL_ASSERT(for_images != nullptr);  // what runs has a loader
         about.load =
             any_loader::of<image_embedding>(folder_loader<image_embedding>(path, for_images));
+    }
     about.memory = found.memory;
     about.context_length = found.max_tokens;
     about.dimension = found.dim;

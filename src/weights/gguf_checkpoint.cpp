@@ -17,7 +17,6 @@ using support::in_quotes;
 
 constexpr std::int64_t most_parts = 65'535;  // the format counts them in 16 bits
 constexpr std::int64_t most_tensors = 2'147'483'647;
-constexpr std::string_view extension = ".gguf";
 
 // "-00001-of-00003.gguf"
 std::string part_ending(std::int64_t number, std::int64_t n_parts)

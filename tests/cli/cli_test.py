@@ -433,7 +433,7 @@ class CliTest(unittest.TestCase):
 
     def test_every_name_that_models_lists_resolves(self):
         unknown = "no key of the catalogue"
-        self.assertIn(unknown, Ran("embed", "x", "--model", "nobody/nothing", "--offline", "--cache-dir", self.dir).err)
+        self.assertIn(unknown, Ran("embed", "x", "--model", "nothing", "--offline", "--cache-dir", self.dir).err)
         for one in self.good(Ran("models", "--json", "--cache-dir", self.dir)).json()["models"]:
             for name in [one["key"], *one["aliases"]]:
                 ran = Ran("embed", "x", "--model", name, "--offline", "--cache-dir", self.dir)
@@ -632,9 +632,122 @@ class CliTest(unittest.TestCase):
         self.refused(Ran("cache", env=env), 2)
         self.refused(Ran("cache", "nonsense", env=env), 2)
 
+    # ---- generate and chat ----
+
+    def generate(self, *arguments, name="qwen3", **options):
+        return Ran("generate", "--model", DATA / "decoders" / name / "model.gguf", *arguments, **options)
+
+    def test_generate_gives_one_document(self):
+        got = self.good(self.generate("--prompt", "hello", "--max-tokens", 6, "--ignore-eos", "--json",
+                                      "--logprobs", 3)).json()
+        self.assertEqual(set(got), {"text", "ids", "prompt_ids", "finish_reason", "usage", "timings", "logprobs"})
+        self.assertEqual((len(got["ids"]), got["finish_reason"]), (6, "length"))
+        self.assertEqual(got["usage"]["prompt_tokens"], len(got["prompt_ids"]))
+        self.assertEqual(got["usage"]["generated_tokens"], 6)
+        for one, chosen in zip(got["logprobs"], got["ids"]):
+            self.assertEqual((one["id"], one["top"][0][0], len(one["top"])), (chosen, chosen, 3))
+            self.assertAlmostEqual(one["logprob"], one["top"][0][1])
+
+    def test_generate_takes_its_prompt_in_every_form(self):
+        common = ("--max-tokens", 5, "--ignore-eos", "--json")
+        want = self.good(self.generate("--prompt", "hello", *common)).json()
+        file = self.write("prompt.txt", "hello")
+        ids = self.write("ids.json", json.dumps(want["prompt_ids"]))
+        for form in (("--prompt-file", file), ("--prompt-file", "-"), ("--raw-ids", ids)):
+            got = self.good(self.generate(*form, *common, stdin=b"hello")).json()
+            self.assertEqual((got["ids"], got["prompt_ids"]), (want["ids"], want["prompt_ids"]))
+        folder = Ran("generate", "--model", DATA / "decoders" / "qwen3", "--prompt", "hello", *common)
+        self.assertEqual(self.good(folder).json()["ids"], want["ids"])
+
+    def test_generate_streams_the_same_text_in_every_form(self):
+        common = ("--prompt", "hello", "--max-tokens", 8, "--ignore-eos")
+        want = self.good(self.generate(*common, "--json")).json()
+        plain = self.good(self.generate(*common)).out.decode()
+        self.assertEqual(plain, want["text"] + "\n")
+        events = [json.loads(line) for line in self.good(self.generate(*common, "--json-lines")).out.splitlines()]
+        self.assertEqual("".join(e.get("text", "") for e in events), want["text"])
+        self.assertEqual([i for e in events for i in e.get("ids", [])], want["ids"])
+        self.assertEqual((events[-1]["event"], events[-1]["finish_reason"]), ("end", "length"))
+
+    def test_generate_saves_the_logits_of_forced_tokens(self):
+        forced = [5, 200, 17, 99]
+        force = self.write("force.json", json.dumps(forced))
+        file = self.dir / "logits.safetensors"
+        got = self.good(self.generate("--prompt", "hello", "--max-tokens", 4, "--ignore-eos", "--json",
+                                      "--force-ids", force, "--save-logits", file)).json()
+        self.assertEqual(got["ids"], forced)
+        raw = file.read_bytes()
+        n = struct.unpack("<Q", raw[:8])[0]
+        head = json.loads(raw[8:8 + n])["logits"]
+        self.assertEqual((head["dtype"], head["shape"]), ("F32", [4, 260]))
+        self.assertEqual(len(raw), 8 + n + 4 * 260 * 4)
+        free = self.good(self.generate("--prompt", "hello", "--max-tokens", 1, "--ignore-eos", "--json")).json()
+        first = struct.unpack("<260f", raw[8 + n:8 + n + 1040])
+        self.assertEqual(max(range(260), key=lambda i: first[i]), free["ids"][0])
+
+    def test_generate_stops_and_samples_as_it_is_told(self):
+        common = ("--prompt", "hello", "--max-tokens", 12, "--ignore-eos", "--json")
+        free = self.good(self.generate(*common)).json()
+        barred = self.good(self.generate(*common, "--logit-bias", f"{free['ids'][0]}=-inf")).json()
+        self.assertNotIn(free["ids"][0], barred["ids"])
+        sampled = [self.good(self.generate(*common, "--temperature", 2, "--seed", seed)).json()["ids"]
+                   for seed in (1, 1, 2)]
+        self.assertEqual(sampled[0], sampled[1])
+        self.assertNotEqual(sampled[0], sampled[2])
+        places = [i for i, c in enumerate(free["text"]) if i > 0 and c.isascii() and free["text"].index(c) == i]
+        if places:
+            stopped = self.good(self.generate(*common, "--stop", free["text"][places[0]])).json()
+            self.assertEqual((stopped["text"], stopped["finish_reason"]), (free["text"][:places[0]], "stop"))
+        for form in ("f16", "bf16", "int8"):
+            self.assertEqual(len(self.good(self.generate(*common, "--kv-dtype", form)).json()["ids"]), 12)
+
+    def test_generate_refuses_what_it_cannot_do(self):
+        self.refused_as(self.generate("--json"), 2, "usage", "--prompt")
+        self.refused_as(self.generate("--json", "--prompt", "x", "--kv-dtype", "f8"), 2, "usage", "f8")
+        self.refused_as(self.generate("--json", "--prompt", "x", "--prefill", "fast"), 2, "usage", "fast")
+        self.refused_as(self.generate("--json", "--prompt", "x", "--temperature", -1), 2, "invalid_argument")
+        self.refused_as(self.generate("--json", "--prompt", "x" * 100), 1, "model.context_overflow", "64")
+        bad = self.write("bad.json", "[1, 300]")
+        self.refused_as(self.generate("--json", "--raw-ids", bad), 2, "text.bad_id", "300")
+        cut = self.write("cut.gguf", (DATA / "decoders" / "qwen3" / "model.gguf").read_bytes()[:9000])
+        self.refused_as(Ran("generate", "--model", cut, "--prompt", "x", "--json"), 1, "model.bad_file", "cut.gguf")
+        self.refused(Ran("generate", "--model", MODEL, "--prompt", "x"), 2, "text_embedding")
+
+    def test_chat_answers_a_conversation(self):
+        model = DATA / "decoders" / "qwen3" / "model.gguf"
+        talk = self.write("talk.json", json.dumps([{"role": "user", "content": [{"type": "text", "text": "hi"}]}]))
+        common = ("--model", model, "--messages", talk, "--max-tokens", 5, "--ignore-eos")
+        got = self.good(Ran("chat", *common, "--json")).json()
+        self.assertEqual(got["message"]["role"], "assistant")
+        self.assertEqual(set(got["message"]), {"role", "content", "reasoning", "tool_calls"})
+        self.assertEqual(len(got["ids"]), 5)
+        rendered = Ran("generate", "--model", model, "--prompt", "<|start|>user:hi<|end|><|start|>assistant:",
+                       "--max-tokens", 5, "--ignore-eos", "--json")
+        self.assertEqual(self.good(rendered).json()["prompt_ids"], got["prompt_ids"])
+        told = self.good(Ran("chat", *common, "--json", "--system", "be brief")).json()
+        self.assertGreater(len(told["prompt_ids"]), len(got["prompt_ids"]))
+        self.refused(Ran("chat", "--model", model), 2, "--messages")
+        self.refused(Ran("chat", "--model", model, "--messages", self.write("m.json", "{}")), 2, "array")
+
+    def test_a_signal_ends_a_generation(self):
+        model = DATA / "decoders" / "deepseek2" / "model.gguf"
+        with subprocess.Popen([BINARY, "generate", "--model", model, "--prompt-file", "-", "--json"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+            time.sleep(0.2)
+            running.send_signal(signal.SIGINT)
+            out, err = running.communicate(timeout=LIMIT_S)
+        self.assertEqual((running.returncode, err), (130, b"modelpool: generate: interrupted\n"))
+        self.assertEqual(json.loads(out)["error"]["code"], "cancelled")
+
+    def test_inspect_describes_a_gguf_file(self):
+        got = self.good(Ran("inspect", DATA / "decoders" / "deepseek2" / "model.gguf", "--json")).json()
+        self.assertEqual((got["family"], got["capability"], got["runnable"]), ("deepseek2", "text_to_text", True))
+        self.assertEqual(got["max_tokens"], 64)
+
     def test_help_and_version_are_data(self):
         self.assertRegex(self.good(Ran("--version")).out.decode(), r"^modelpool \d+\.\d+\.\d+\n$")
-        for command in ("embed", "tokenize", "render", "inspect", "models", "bench", "fetch", "import", "cache"):
+        for command in ("embed", "embed-image", "generate", "chat", "tokenize", "render", "inspect", "models", "bench", "fetch",
+                        "import", "cache"):
             self.assertIn(command.encode(), self.good(Ran("--help")).out)
             self.assertIn(b"Examples:", self.good(Ran(command, "--help")).out)
 

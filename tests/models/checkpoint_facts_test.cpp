@@ -84,10 +84,16 @@ TEST_CASE("checkpoint facts: other families are told by their configuration", "[
     CHECK(facts.max_tokens == 4096);
     CHECK(facts.unsupported.starts_with("family 'llava' is not supported"));
 
-    dir.write("config.json", R"({"model_type":"qwen3","architectures":["Qwen3ForCausalLM"]})");
+    dir.write("config.json", R"({"model_type":"gpt_neox","architectures":["GPTNeoXForCausalLM"]})");
     CHECK(blocking_read_checkpoint_facts(dir.path()).capability == "text_to_text");
     dir.write("modules.json", "[]");
     CHECK(blocking_read_checkpoint_facts(dir.path()).capability == "text_embedding");
+
+    const temp_dir decoder;
+    decoder.write("config.json", R"({"model_type":"qwen3","architectures":["Qwen3ForCausalLM"]})");
+    CHECK(failure(model_errc::bad_config, [&] {
+              blocking_read_checkpoint_facts(decoder.path());
+          }).find("num_hidden_layers") != std::string::npos);
 
     const temp_dir pipeline;
     pipeline.write("model_index.json", R"({"_class_name":"FluxPipeline"})");
@@ -122,9 +128,13 @@ TEST_CASE("checkpoint facts: what is no checkpoint says what was looked for", "[
           }).find("config.json") != std::string::npos);
     failure(model_errc::bad_file, [&] { blocking_read_checkpoint_facts(dir / "none"); });
     dir.write("model.gguf", "GGUF");
-    CHECK(failure(model_errc::unsupported, [&] {
+    CHECK(failure(model_errc::bad_file, [&] {
               blocking_read_checkpoint_facts(dir / "model.gguf");
-          }).find("GGUF") != std::string::npos);
+          }).find("model.gguf") != std::string::npos);
+    dir.write("notes.txt", "GGUF");
+    CHECK(failure(model_errc::unsupported, [&] {
+              blocking_read_checkpoint_facts(dir / "notes.txt");
+          }).find("notes.txt") != std::string::npos);
 }
 
 }  // namespace modelpool

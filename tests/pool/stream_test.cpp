@@ -35,7 +35,7 @@ generation_event text_event(std::string text)
     generation_event one;
     one.text = std::move(text);
     for (const char c : one.text)
-        one.tokens.push_back(generated_token{static_cast<unsigned char>(c), 0.0F, {}});
+        one.tokens.push_back(generated_token{static_cast<unsigned char>(c), 0.0F, {}, {}});
     return one;
 }
 

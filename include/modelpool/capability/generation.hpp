@@ -94,6 +94,10 @@ struct generation_params {
     /// Report log-probabilities of each token: its own, and those of the likeliest so many. They
     /// are the model's own, before penalties, biases, masks and temperature.
     std::optional<std::size_t> n_logprobs;
+    /// Give with each token the logits that it was chosen by, before penalties and sampling: as many
+    /// numbers as the vocabulary has.
+    bool keep_logits{false};
+    bool keep_prompt{false};      ///< give the prompt's tokens with the end
     bool prompt_logprobs{false};  ///< log-probabilities of the prompt's tokens too
     std::string json_schema;      ///< constrains the text to JSON of this schema; empty: free text
     bool ignore_end{false};       ///< go on past the model's own end of text

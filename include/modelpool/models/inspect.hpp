@@ -34,16 +34,16 @@ struct inspection {
     bool runnable() const noexcept { return reason.empty(); }
 };
 
-/// Looks at a checkpoint folder; reads configurations and the headers of the weights only.
+/// Looks at a checkpoint folder or a GGUF file; reads configurations and the headers of the weights only.
 /// Runs: blocking, on the calling thread.
 /// Errors: model_errc::bad_file (no such folder, no checkpoint in it, malformed files),
-/// model_errc::bad_config, model_errc::unsupported (the path is no folder). A checkpoint that is
+/// model_errc::bad_config, model_errc::unsupported (the path is neither a folder nor a .gguf file). A checkpoint that is
 /// well formed but that this build cannot run is no error: see `inspection::runnable`.
 inspection blocking_inspect(const std::filesystem::path& path);
 
-/// The card of a checkpoint folder on this machine, made by inspection, so that any checkpoint of a
-/// known architecture runs. Its key is `path` as given; its loader reads the folder itself and
-/// needs no fetcher.
+/// The card of a checkpoint folder or GGUF file on this machine, made by inspection, so that any checkpoint of a
+/// known architecture runs. Its key is `path` as given; its loader reads the files itself
+/// and needs no fetcher. A generator's workers start one by one, since one serves many callers.
 /// Runs, errors: as `blocking_inspect`; model_errc::unsupported where this build cannot run it.
 card blocking_card(const std::filesystem::path& path);
 

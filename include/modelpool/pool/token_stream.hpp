@@ -25,6 +25,7 @@ struct generated_token {
     std::int32_t id{0};
     float logprob{0.0F};             ///< 0 unless log-probabilities were asked for
     std::vector<token_logprob> top;  ///< the likeliest tokens in its place, likeliest first
+    std::vector<float> logits;       ///< with `keep_logits`, [vocab_size]
 };
 
 /// Where the time of a generation went.
@@ -40,6 +41,7 @@ struct generation_end {
     generation_usage usage;
     generation_timings timings;
     std::optional<std::size_t> stop_string;  ///< which of the stop strings ended it
+    std::vector<std::int32_t> prompt;        ///< with `keep_prompt`, the tokens of the prompt
 };
 
 /// What a generation_event is.

@@ -96,6 +96,8 @@ private:
         std::unique_ptr<answer_parser> parser;
         std::optional<clock::time_point> first_token_at;
         clock::alarm_id alarm{0};
+        bool keeps_logits{false};
+        std::shared_ptr<const prepared_prompt> prompt;  // where it is told with the end
         bool held{false};
     };
 
@@ -239,6 +241,8 @@ inline void generation_engine::prepare(const std::shared_ptr<generation_job>& re
     streaming one;
     one.request = request;
     one.parser = model_->parse_answer(request->input);
+    one.keeps_logits = request->input.params.keep_logits;
+    if (request->input.params.keep_prompt) one.prompt = prompt;
     if (deadline && *deadline <= time_->now())
         throw error{
             pool_errc::deadline_missed, "the deadline passed before the prompt was prepared"};
@@ -431,12 +435,18 @@ inline void generation_engine::take_update(
     }
 }
 
-inline std::vector<generated_token> take_tokens(std::vector<sched::scored_token>& scored)
+inline std::vector<generated_token>
+take_tokens(std::vector<sched::scored_token>& scored, bool keeps_logits)
 {
     std::vector<generated_token> tokens;
     tokens.reserve(scored.size());
-    for (sched::scored_token& one : scored)
-        tokens.push_back(generated_token{one.id, one.logprob, std::move(one.top)});
+    for (sched::scored_token& one : scored) {
+        generated_token& made = tokens.emplace_back();
+        made.id = one.id;
+        made.logprob = one.logprob;
+        made.top = std::move(one.top);
+        if (keeps_logits) made.logits.assign(one.logits.begin(), one.logits.end());
+    }
     return tokens;
 }
 
@@ -475,8 +485,8 @@ inline bool generation_engine::write(streaming& one, sched::generation_update& u
     const std::size_t weight = update.tokens.size() + update.prompt_tokens.size();
     if (events.empty() && weight == 0) return true;
     if (events.empty()) events.emplace_back();
-    events.front().tokens = take_tokens(update.tokens);
-    events.front().prompt_tokens = take_tokens(update.prompt_tokens);
+    events.front().tokens = take_tokens(update.tokens, one.keeps_logits);
+    events.front().prompt_tokens = take_tokens(update.prompt_tokens, false);
     bool has_room = true;
     for (generation_event& event : events) {
         const std::size_t n = event.tokens.size() + event.prompt_tokens.size();
@@ -497,6 +507,7 @@ generation_engine::end(streaming& one, const sched::generation_update& update, s
         last.reason = finish_reason::tool_calls;
     last.usage = update.usage;
     last.stop_string = update.stop_string;
+    if (one.prompt) last.prompt = one.prompt->tokens;
     last.timings.queue = request.begun_at() - request.accepted_at();
     last.timings.prefill = first - request.begun_at();
     last.timings.decode = now - first;

@@ -1,0 +1,123 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "decoder/weight_source.hpp"
+#include "kernels/linear.hpp"
+#include "kernels/scratch.hpp"
+#include "kernels/thread_team.hpp"
+
+namespace modelpool::decoder {
+
+/// What one replica computes with: threads, and room that is kept from step to step.
+struct machine {
+    explicit machine(int n_threads)
+        : team{n_threads}
+    {}
+    kernels::thread_team team;
+    kernels::scratch room;
+    std::vector<float> halves;  // results of both halves of split activations
+};
+
+/// Activations that linears share. For quantised weights, whose products take activations as int8,
+/// each row is split in two: what int8 holds of it, and int8 of what that leaves. The second half
+/// costs little where reading the weights is what takes the time, and answers agree with those of
+/// unquantised activations.
+class activations {
+public:
+    /// Refers to `x` where it is not split.
+    void set(kernels::matrix x, bool quantized, machine& on);
+
+    bool is_split() const noexcept { return is_split_; }
+    std::int64_t n_rows() const noexcept { return n_rows_; }
+    const kernels::linear_input& input() const noexcept { return input_; }
+
+private:
+    std::int64_t n_rows_{0};
+    bool is_split_{false};
+    std::vector<float> rows_;  // [2 n_rows, n]
+    kernels::linear_input input_;
+};
+
+/// y = x W
+void apply(const kernels::linear& weights, const activations& x, kernels::matrix y, machine& on);
+/// The same for rows that no other linear shares, through `by`.
+void apply(
+    const kernels::linear& weights,
+    kernels::matrix x,
+    kernels::matrix y,
+    activations& by,
+    machine& on);
+
+/// Where weights are computed on.
+enum class weight_layout {
+    packed = 1,  ///< copied once into the kernels' own order; the file's pages are given back
+    stored,      ///< in the mapped file, so that the system may drop what is not in use
+};
+
+/// Makes the matrices of a decoder from its source.
+class matrix_maker {
+public:
+    matrix_maker(const weight_source& source, weight_layout layout, kernels::thread_team& team)
+        : source_{source}
+        , layout_{layout}
+        , team_{team}
+    {}
+
+    const weight_source& source() const noexcept { return source_; }
+    kernels::linear make(const stored_matrix& from) const;
+    kernels::linear make(const std::string& name, std::int64_t n_rows, std::int64_t n_columns) const
+    {
+        return make(source_.matrix(name, n_rows, n_columns));
+    }
+    /// Several matrices of one shape that lie one after another.
+    kernels::linear make(const stored_matrix& first, std::int64_t n_experts) const;
+
+private:
+    const weight_source& source_;
+    weight_layout layout_;
+    kernels::thread_team& team_;
+};
+
+/// The matrices of a mixture's experts, however the file has them.
+class expert_matrices {
+public:
+    expert_matrices() = default;
+    expert_matrices(const matrix_maker& maker, const std::vector<stored_matrix>& experts);
+
+    std::int64_t n_out() const noexcept;
+    bool takes_quantized() const noexcept;
+    std::size_t n_bytes() const noexcept;
+
+    /// As kernels::linear::apply_routed.
+    void apply(
+        const activations& x,
+        std::span<const kernels::routed_row> routes,
+        kernels::matrix y,
+        machine& on) const;
+
+private:
+    void apply(
+        const kernels::linear_input& x,
+        std::span<const kernels::routed_row> routes,
+        kernels::matrix y,
+        machine& on) const;
+
+    kernels::linear joined_;               // where they lie together,
+    std::vector<kernels::linear> single_;  // or one by one
+};
+
+/// The numbers of a matrix, in f32.
+std::vector<float> widen(const stored_matrix& from);
+
+/// [n_rows, n] of the beginning of `room`, which grows as needed.
+kernels::matrix rows_of(std::vector<float>& room, std::size_t n_rows, std::size_t n);
+/// Columns [first, first + n) of a matrix.
+kernels::matrix columns(kernels::matrix from, std::int64_t first, std::int64_t n);
+
+}  // namespace modelpool::decoder

@@ -1,0 +1,193 @@
+#include "models/decoder_generator.hpp"
+
+#include <modelpool/error.hpp>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <utility>
+#include <variant>
+
+namespace modelpool::models {
+namespace {
+
+// Marks that split an answer, which some checkpoints call special: their text is told all the same,
+// for the parser of the answer to see.
+constexpr std::array<std::string_view, 9> answer_marks{
+    "<think>",
+    "</think>",
+    "<tool_call>",
+    "</tool_call>",
+    "<|tool_calls_section_begin|>",
+    "<|tool_calls_section_end|>",
+    "<|tool_call_begin|>",
+    "<|tool_call_argument_begin|>",
+    "<|tool_call_end|>"};
+
+bool has_image(const chat& conversation)
+{
+    const auto is_image = [](const content_part& part) {
+        return std::holds_alternative<image_source>(part);
+    };
+    return std::ranges::any_of(conversation.messages(), [&](const message& one) {
+        return std::ranges::any_of(one.content, is_image);
+    });
+}
+
+class decoder_generator final : public generator {
+public:
+    explicit decoder_generator(std::shared_ptr<const decoder_parts> parts)
+        : parts_{std::move(parts)}
+        , state_{parts_->model.make_state()}
+    {
+        const decoder::hyperparameters& sizes = parts_->model.config().sizes;
+        info_.context_length = static_cast<std::size_t>(sizes.context_length);
+        info_.vocab_size = static_cast<std::size_t>(sizes.vocab_size);
+        info_.end_tokens = parts_->end_tokens;
+        info_.has_chat_template = parts_->layout.has_value();
+        for (const std::string_view mark : answer_marks)
+            if (const std::optional<text::token_id> id = parts_->tokenizer.id_of(mark))
+                marks_.emplace_back(*id, mark);
+    }
+
+    const generator_info& info() const noexcept override { return info_; }
+
+    prepared_prompt prepare(const generation_request& request) const override
+    {
+        prepared_prompt made;
+        if (const auto* ids = std::get_if<std::vector<std::int32_t>>(&request.input)) {
+            made.tokens = *ids;
+        } else if (const auto* prompt = std::get_if<std::string>(&request.input)) {
+            made.tokens = parts_->tokenizer.encode(*prompt).ids;
+        } else {
+            const std::string rendered = render(std::get<chat>(request.input));
+            made.tokens = encode_plain(rendered);
+        }
+        return made;
+    }
+
+    std::size_t kv_bytes(std::size_t n_tokens, kv_dtype dtype) const noexcept override
+    {
+        return state_->cache.bytes_of(n_tokens, dtype);
+    }
+    void allocate_kv(std::size_t n_blocks, std::size_t block_tokens, kv_dtype dtype) override
+    {
+        state_->cache.allocate(n_blocks, block_tokens, dtype);
+    }
+    void copy_kv_block(std::uint32_t from, std::uint32_t to) override
+    {
+        state_->cache.copy_block(from, to);
+    }
+
+    void
+    step(std::span<const step_row> rows, std::span<float> logits, run_context& context) override
+    {
+        parts_->model.step(rows, logits, *state_, context);
+    }
+
+    std::string piece(std::span<const std::int32_t> ids) const override
+    {
+        std::string bytes;
+        for (const std::int32_t id : ids) {
+            const auto mark =
+                std::ranges::find(marks_, id, &std::pair<std::int32_t, std::string_view>::first);
+            if (mark != marks_.end())
+                bytes += mark->second;
+            else if (id < 0 || static_cast<std::size_t>(id) >= info_.vocab_size)
+                throw error{
+                    text_errc::bad_id,
+                    "token id " + std::to_string(id) + " lies outside the vocabulary of " +
+                        std::to_string(info_.vocab_size)};
+            // Models have rows beyond the last token, to fill up a multiple.
+            else if (static_cast<std::size_t>(id) < parts_->tokenizer.vocab_size())
+                bytes += parts_->tokenizer.piece(id);
+        }
+        return bytes;
+    }
+
+    std::vector<std::int32_t> tokenize(std::string_view text) const override
+    {
+        return encode_plain(text);
+    }
+
+    std::unique_ptr<answer_parser> parse_answer(const generation_request& request) const override
+    {
+        const auto* conversation = std::get_if<chat>(&request.input);
+        if (conversation == nullptr || !parts_->layout) return nullptr;
+        text::answer_format format = text::answer_format::of_template(parts_->layout->source());
+        format.after(render(*conversation));
+        if (!conversation->tools().empty()) format.tools(conversation->tools());
+        return std::make_unique<text::answer_splitter>(std::move(format));
+    }
+
+    footprint bytes() const override
+    {
+        footprint all;
+        all.shared_bytes = parts_->model.own_bytes();
+        all.mapped_bytes = parts_->model.mapped_bytes();
+        all.replica_bytes = state_->n_bytes();
+        return all;
+    }
+
+    void warm_up(run_context& context) override
+    {
+        constexpr std::size_t block_tokens = 16;
+        const std::array<std::uint32_t, 1> blocks{0};
+        allocate_kv(1, block_tokens, kv_dtype::f32);
+        step_row row;
+        row.wants_logits = true;
+        row.blocks = blocks;
+        std::vector<float> logits(info_.vocab_size);
+        step({&row, 1}, logits, context);
+        allocate_kv(0, block_tokens, kv_dtype::f32);
+    }
+
+    std::unique_ptr<generator> replicate() const override
+    {
+        return std::make_unique<decoder_generator>(parts_);
+    }
+
+private:
+    std::string render(const chat& conversation) const
+    {
+        if (!parts_->layout)
+            throw error{
+                errc::unsupported,
+                parts_->name +
+                    ": the model comes without a chat template: complete a prompt instead"};
+        if (has_image(conversation))
+            throw error{errc::unsupported, parts_->name + ": the model takes no images"};
+        return parts_->layout->render(conversation);
+    }
+
+    // Templates write special tokens themselves.
+    std::vector<std::int32_t> encode_plain(std::string_view text) const
+    {
+        return parts_->tokenizer.encode(text, text::encode_options{}.add_special_tokens(false)).ids;
+    }
+
+    std::shared_ptr<const decoder_parts> parts_;
+    std::unique_ptr<decoder::decoder_state> state_;
+    generator_info info_;
+    std::vector<std::pair<std::int32_t, std::string_view>> marks_;
+};
+
+}  // namespace
+
+void check_vocabulary(
+    const std::string& name, const text::tokenizer& tokenizer, std::int64_t n_rows)
+{
+    const auto rows = static_cast<std::size_t>(n_rows);
+    if (tokenizer.vocab_size() > rows)
+        throw error{
+            model_errc::bad_file,
+            name + ": the tokenizer has " + std::to_string(tokenizer.vocab_size()) +
+                " tokens, but the model has " + std::to_string(rows)};
+}
+
+std::unique_ptr<generator> make_decoder_generator(std::shared_ptr<const decoder_parts> parts)
+{
+    return std::make_unique<decoder_generator>(std::move(parts));
+}
+
+}  // namespace modelpool::models

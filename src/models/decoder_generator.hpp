@@ -1,0 +1,50 @@
+#pragma once
+
+#include <modelpool/capability/generation.hpp>
+#include <modelpool/text/answer.hpp>
+#include <modelpool/text/chat_template.hpp>
+#include <modelpool/text/tokenizer.hpp>
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "decoder/model.hpp"
+
+namespace modelpool::models {
+
+/// A decoder with all that makes a generator of it. Immutable and shared by replicas.
+struct decoder_parts {
+    decoder_parts(
+        std::string called,
+        decoder::decoder_config config,
+        std::unique_ptr<const decoder::weight_source> source,
+        decoder::weight_layout how,
+        const stop_flag& stop,
+        text::tokenizer words,
+        std::optional<text::chat_template> chat_layout,
+        std::vector<std::int32_t> ends)
+        : name{std::move(called)}
+        , model{std::move(config), std::move(source), how, stop}
+        , tokenizer{std::move(words)}
+        , layout{std::move(chat_layout)}
+        , end_tokens{std::move(ends)}
+    {}
+
+    std::string name;  ///< for messages
+    decoder::decoder_model model;
+    text::tokenizer tokenizer;
+    std::optional<text::chat_template> layout;
+    std::vector<std::int32_t> end_tokens;
+};
+
+/// Throws model_errc::bad_file where the tokenizer has more tokens than the model has rows.
+void check_vocabulary(
+    const std::string& name, const text::tokenizer& tokenizer, std::int64_t n_rows);
+
+std::unique_ptr<generator> make_decoder_generator(std::shared_ptr<const decoder_parts> parts);
+
+}  // namespace modelpool::models

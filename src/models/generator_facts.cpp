@@ -1,0 +1,125 @@
+#include "models/generator_facts.hpp"
+
+#include <modelpool/error.hpp>
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "decoder/hyperparameters.hpp"
+#include "models/decoder_families.hpp"
+#include "models/weight_layout.hpp"
+#include "support/json.hpp"
+#include "support/printable.hpp"
+#include "weights/gguf_checkpoint.hpp"
+#include "weights/safetensors.hpp"
+
+namespace modelpool::models {
+namespace {
+
+// The activations of a step of 128 prompt tokens: rows of hidden and inner numbers, and logits.
+std::uint64_t scratch_bytes(const decoder::hyperparameters& sizes)
+{
+    constexpr std::uint64_t n_rows = 128;
+    const auto count = [](std::int64_t n) { return static_cast<std::uint64_t>(n); };
+    const std::uint64_t heads = count(sizes.n_heads) * count(sizes.key_size + sizes.value_size) +
+                                count(sizes.n_heads) * count(sizes.kv_rank) * 2;
+    const std::uint64_t inner =
+        sizes.n_experts > 0
+            ? count(sizes.n_experts_used) * count(2 * sizes.n_expert_feed_forward + sizes.hidden)
+            : 3 * count(sizes.n_feed_forward);
+    return n_rows * (4 * count(sizes.hidden) + heads + inner) * sizeof(float) +
+           count(sizes.vocab_size) * sizeof(float);
+}
+
+void add_sizes(const decoder::hyperparameters& sizes, checkpoint_facts& facts)
+{
+    const auto count = [](std::int64_t n) { return static_cast<std::size_t>(n); };
+    facts.capability = "text_to_text";
+    facts.max_tokens = count(sizes.context_length);
+    facts.n_layers = count(sizes.n_layers);
+    facts.hidden_size = count(sizes.hidden);
+    facts.n_heads = count(sizes.n_heads);
+    facts.vocab_size = count(sizes.vocab_size);
+    facts.replica_bytes = scratch_bytes(sizes);
+}
+
+void add_shares(const std::map<std::string, std::uint64_t>& shares, checkpoint_facts& facts)
+{
+    for (const auto& [name, n_elements] : shares) {
+        facts.dtypes.push_back({name, n_elements});
+        facts.n_parameters += n_elements;
+    }
+    std::ranges::stable_sort(facts.dtypes, std::greater{}, &dtype_share::n_parameters);
+}
+
+bool is_quantized(weights::gguf_type type)
+{
+    const auto block = weights::block_of(type);
+    return block && block->n_elements > 1;
+}
+
+}  // namespace
+
+checkpoint_facts blocking_read_gguf_facts(const std::filesystem::path& path)
+{
+    const auto file = weights::gguf_checkpoint::blocking_open(path);
+    checkpoint_facts facts;
+    facts.family = file->header().need_string("general.architecture");
+    facts.architecture = facts.family;
+    facts.weight_bytes = file->weight_bytes();
+    std::map<std::string, std::uint64_t> shares;
+    std::uint64_t packed_bytes = 0;
+    for (const auto& [name, tensor] : file->tensors()) {
+        shares[weights::to_string(tensor->type)] +=
+            static_cast<std::uint64_t>(tensor->n_elements());
+        if (!weights::block_of(tensor->type))
+            facts.unsupported = "the tensor " + support::in_quotes(name) + " is stored as " +
+                                weights::to_string(tensor->type) + ", which is not supported";
+        if (is_quantized(tensor->type)) packed_bytes += tensor->data.size();
+    }
+    add_shares(shares, facts);
+    const decoder_family family = find_decoder_family(facts.family);
+    if (family == nullptr) {
+        facts.unsupported = "the architecture " + support::in_quotes(facts.family) +
+                            " is not supported; supported: " + std::string{decoder_architectures()};
+        return facts;
+    }
+    try {
+        add_sizes(family(decoder::read_hyperparameters(*file)).sizes, facts);
+    } catch (const error& problem) {
+        if (problem.code() != model_errc::unsupported) throw;
+        facts.unsupported = problem.what();
+    }
+    const bool packs = layout_for(facts.weight_bytes) == decoder::weight_layout::packed;
+    facts.resident_bytes = packs ? packed_bytes : 0;
+    facts.mapped_bytes = facts.weight_bytes - facts.resident_bytes;
+    return facts;
+}
+
+void blocking_add_decoder_facts(const std::filesystem::path& dir, checkpoint_facts& facts)
+{
+    const auto config =
+        support::json_file::blocking_read(dir / "config.json", model_errc::bad_config);
+    const std::string architecture{decoder_architecture(facts.family)};
+    const decoder_family family = find_decoder_family(architecture);
+    if (family == nullptr)
+        throw error{
+            model_errc::unsupported,
+            config.name() + ": the model type " + support::in_quotes(facts.family) +
+                " is no decoder that is supported"};
+    add_sizes(family(decoder::read_hyperparameters(config, architecture)).sizes, facts);
+    const auto files = weights::checkpoint::blocking_open(dir);
+    std::map<std::string, std::uint64_t> shares;
+    for (const std::string& name : files->names()) {
+        const weights::tensor_view& tensor = *files->find(name);
+        shares[std::string{weights::to_string(tensor.type)}] +=
+            static_cast<std::uint64_t>(tensor.n_elements());
+    }
+    add_shares(shares, facts);
+    facts.weight_bytes = files->weight_bytes();
+    facts.mapped_bytes = facts.weight_bytes;
+}
+
+}  // namespace modelpool::models
