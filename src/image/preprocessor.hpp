@@ -26,7 +26,8 @@ public:
     static image_preprocessor read(const support::json_file& file);
 
     /// Reads that of a checkpoint folder: `preprocessor_config.json`, or else the "image_processor"
-    /// of `processor_config.json`. Errors: as above; model_errc::bad_file where there is neither.
+    /// of `processor_config.json`. Errors: those of `read`; model_errc::bad_file where there is
+    /// neither.
     static image_preprocessor blocking_read(const std::filesystem::path& dir);
 
     /// The size of every prepared image; empty where it depends on the image.

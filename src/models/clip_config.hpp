@@ -31,7 +31,7 @@ struct clip_config {
 };
 
 /// The sizes of a vision or text tower that stands in a configuration of its own, such as the
-/// `vision_config` of a vision-language model. Errors: as above.
+/// `vision_config` of a vision-language model. Errors: those of `clip_config::read`.
 nn::clip_vision_config read_clip_vision(const support::json_file& file);
 nn::clip_text_config read_clip_text(const support::json_file& file);
 

@@ -60,7 +60,7 @@ public:
 
     const clip_text_config& config() const noexcept { return config_; }
 
-    /// The states after `n_layers` layers: [block.n_rows, hidden_size] f32, as above. ids: [n_rows]
+    /// The states after `n_layers` layers: [block.n_rows, hidden_size] f32. ids: [n_rows]
     /// i32, each below vocab_size; no text is longer than max_position_embeddings.
     at::Tensor
     run(const at::Tensor& ids,

@@ -35,7 +35,8 @@ image resize(const image& pixels, image_size size, resize_filter filter);
 
 /// A part of what `resize` would give: only that part is computed, so a strip that would become
 /// long costs no more than what is looked at.
-/// Errors, runs: as above.
+/// Errors: errc::invalid_argument (no pixels before or after, not as many as the sides say, a part
+/// outside). Runs: blocking, on the calling thread.
 image resize_window(
     const image& pixels, image_size size, resize_filter filter, const image_window& window);
 
