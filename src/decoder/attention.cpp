@@ -458,6 +458,7 @@ private:
     {
         std::vector<kernels::routed_row> made;
         const auto n_heads = static_cast<std::int32_t>(config_.sizes.n_heads);
+        made.reserve(n * static_cast<std::size_t>(n_heads));
         for (std::int32_t i = 0; i < static_cast<std::int32_t>(n) * n_heads; ++i)
             made.push_back({i, i % n_heads});
         return made;

@@ -99,7 +99,7 @@ private:
             scaling.type = rope_scaling::kind::yarn;
         else if (type == "longrope")
             scaling.type = rope_scaling::kind::longrope;
-        else if (type != "none" && type != "")
+        else if (type != "none" && !type.empty())
             made_.refuse(
                 "rope.scaling.type is " + support::in_quotes(type) + ", which is not supported");
         scaling.factor = number("rope.scaling.factor", number("rope.scale_linear", 1));

@@ -114,7 +114,7 @@ private:
             if (mixtral_) inner = mixtral_name(from, std::move(inner));
             const std::size_t star = inner.find('*');
             if (star != std::string::npos) inner.replace(star, 1, std::to_string(expert));
-            return "model.layers." + layer + "." + inner;
+            return std::string{"model.layers."}.append(layer).append(".").append(inner);
         }
         return std::string{name};
     }

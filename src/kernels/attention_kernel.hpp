@@ -110,7 +110,7 @@ private:
         const std::byte* keys[n_tiles];
         const std::byte* scales[n_tiles];
         for (int t = 0; t != n_tiles; ++t) {
-            const std::int64_t at = token + 16 * t;
+            const std::int64_t at = token + std::int64_t{16} * t;
             const std::byte* head = block_of(at) + layout.k_offset(job_.kv_head);
             const std::int64_t slot = at % layout.block_tokens;
             keys[t] = head + slot * layout.k_dim * numbers::n_bytes;
@@ -156,7 +156,8 @@ private:
     {
         for (; query + n <= n_queries_; query += n) {
             std::int64_t at = token;
-            for (; at + 16 * (n_tiles - 1) < most_keys_; at += std::int64_t{16} * n_tiles)
+            for (; at + std::int64_t{16} * (n_tiles - 1) < most_keys_;
+                 at += std::int64_t{16} * n_tiles)
                 score<n, n_tiles>(query, at);
             for (; at < most_keys_; at += 16)
                 score<n, 1>(query, at);

@@ -33,7 +33,7 @@ struct kv_layout {
     {
         return n_kv_heads * k_head_bytes() + head * v_head_bytes();
     }
-    std::int64_t v_row_numbers() const noexcept { return (v_dim + 15) / 16 * 16; }
+    std::int64_t v_row_numbers() const noexcept { return (std::int64_t{v_dim} + 15) / 16 * 16; }
     std::int64_t number_bytes() const noexcept
     {
         return type == kv_type::f32 ? 4 : type == kv_type::q8 ? 1 : 2;

@@ -44,8 +44,8 @@ panel_block<V, type> block_at(const std::byte* packed, int lane)
 {
     constexpr packed_shape shape = packed_shape_for<type>();
     panel_block<V, type> block;
-    block.words = packed + 4 * lane;
-    block.half = packed + 64 * shape.n_words + 2 * lane;
+    block.words = packed + std::ptrdiff_t{4} * lane;
+    block.half = packed + std::ptrdiff_t{64} * shape.n_words + std::ptrdiff_t{2} * lane;
     block.prepare();
     return block;
 }
@@ -90,7 +90,8 @@ struct panel_rows {
                 i dot = start(job.x.code_sums + at + r);
 #pragma GCC unroll 8
                 for (int c = 0; c != 8; ++c)
-                    dot = V::template dot<block::is_small>(dot, code[c], V::set_word(x + 4 * c));
+                    dot = V::template dot<block::is_small>(
+                        dot, code[c], V::set_word(x + std::ptrdiff_t{4} * c));
                 acc[r] = V::fma(V::to_f(dot), scale, acc[r]);
                 if constexpr (block::has_offset)
                     acc[r] = V::fma(scales.offset, V::set(job.x.sums[at + r]), acc[r]);
@@ -113,7 +114,8 @@ struct panel_rows {
         i dot = start(code_sum);
 #pragma GCC unroll 4
         for (int c = 4 * which; c != 4 * which + 4; ++c)
-            dot = V::template dot<block::is_small>(dot, code[c], V::set_word(x + 4 * c));
+            dot = V::template dot<block::is_small>(
+                dot, code[c], V::set_word(x + std::ptrdiff_t{4} * c));
         return V::to_f(dot);
     }
 

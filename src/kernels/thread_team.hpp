@@ -15,7 +15,8 @@ class part_function {
 public:
     template <class F>
         requires(!std::is_same_v<std::remove_cvref_t<F>, part_function>)
-    part_function(F&& f) noexcept  // NOLINT(google-explicit-constructor)
+    // NOLINTNEXTLINE(google-explicit-constructor,bugprone-forwarding-reference-overload)
+    part_function(F&& f) noexcept
         : object_{const_cast<void*>(static_cast<const void*>(std::addressof(f)))}
         , call_{[](void* object, int part, int thread) {
             (*static_cast<std::remove_reference_t<F>*>(object))(part, thread);

@@ -23,7 +23,7 @@ struct avx2_vec {
     }
     static i set_word(const std::int8_t* from)
     {
-        std::int32_t word;
+        std::int32_t word = 0;
         __builtin_memcpy(&word, from, 4);
         return _mm256_set1_epi32(word);
     }

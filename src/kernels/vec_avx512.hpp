@@ -20,7 +20,7 @@ struct avx512_vec {
     static i load_i(const void* from) { return _mm512_loadu_si512(from); }
     static i set_word(const std::int8_t* from)
     {
-        std::int32_t word;
+        std::int32_t word = 0;
         __builtin_memcpy(&word, from, 4);
         return _mm512_set1_epi32(word);
     }

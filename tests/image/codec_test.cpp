@@ -47,7 +47,8 @@ int largest_step(const image& a, const image& b)
 
 TEST_CASE("image: every kind of file has the pixels that Pillow gives it", "[image]")
 {
-    for (const auto& expected : testing::image_cases()["decode"]) {
+    const auto cases = testing::image_cases();
+    for (const auto& expected : cases["decode"]) {
         const std::string name = expected["file"];
         CAPTURE(name);
         const image found = load(name);

@@ -38,7 +38,8 @@ image cut(const image& whole, const image_window& window)
 
 TEST_CASE("resize: pixels are those of Pillow with every filter", "[image]")
 {
-    for (const auto& expected : testing::image_cases()["resize"]) {
+    const auto cases = testing::image_cases();
+    for (const auto& expected : cases["resize"]) {
         CAPTURE(expected.dump());
         const image_size size{expected["width"], expected["height"]};
         const auto filter = static_cast<resize_filter>(expected["filter"].get<int>());
