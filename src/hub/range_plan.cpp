@@ -94,7 +94,9 @@ std::optional<range_plan::piece> range_plan::start_rest()
 std::uint64_t range_plan::accept(piece_id id, std::uint64_t n_bytes) const
 {
     const piece* const one = find(id);
-    return one == nullptr || one->done() ? 0 : std::min(n_bytes, one->end - one->next);
+    if (one == nullptr || one->done()) return 0;
+    return std::min(
+        {n_bytes, one->end - one->next, std::max<std::uint64_t>(limits_.smallest_theft / 2, 1)});
 }
 
 void range_plan::wrote(piece_id id, std::uint64_t n_bytes)

@@ -44,7 +44,8 @@ public:
     /// The whole rest from the first hole as one piece, for origins that know no ranges.
     /// Precondition: nothing is under way.
     std::optional<piece> start_rest();
-    /// How much of `n_bytes` that came for a piece is its own: the rest was taken over by another.
+    /// How many of `n_bytes` that came for a piece may be written now: those that are its own, and
+    /// no more at once than stay its own when another piece takes over half of the rest.
     std::uint64_t accept(piece_id id, std::uint64_t n_bytes) const;
     /// Bytes of a piece are on disk.
     void wrote(piece_id id, std::uint64_t n_bytes);

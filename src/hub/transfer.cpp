@@ -103,29 +103,32 @@ public:
         return true;
     }
 
+    // Writes without the lock, which the hashing thread asks for at every block. Another piece may
+    // take over the rest meanwhile, but never bytes that are being written.
     bool body(std::span<const char> bytes) noexcept override
     {
-        const std::lock_guard lock{board_->mutex};
         const std::size_t n_skip = std::min<std::uint64_t>(n_to_skip_, bytes.size());
         n_to_skip_ -= n_skip;
         bytes = bytes.subspan(n_skip);
-        const std::uint64_t n_own = board_->plan.accept(piece_.id, bytes.size());
-        if (n_own == 0 && !bytes.empty()) return false;
-        std::uint64_t n_done = 0;
-        while (n_done < n_own) {
-            const auto at = board_->plan.find(piece_.id)->next;
+        while (!bytes.empty()) {
+            const byte_range own = claim(bytes.size());
+            if (own.begin == own.end) return false;
             const ssize_t n = ::pwrite(
-                board_->file->fd(), bytes.data() + n_done, n_own - n_done, static_cast<off_t>(at));
+                board_->file->fd(),
+                bytes.data(),
+                own.end - own.begin,
+                static_cast<off_t>(own.begin));
             if (n < 0 && errno == EINTR) continue;
+            const std::lock_guard lock{board_->mutex};
             if (n <= 0) {
                 board_->disk_problem = n < 0 ? errno : EIO;
                 board_->changed.notify_all();
                 return false;
             }
             board_->plan.wrote(piece_.id, static_cast<std::uint64_t>(n));
-            n_done += static_cast<std::uint64_t>(n);
+            bytes = bytes.subspan(static_cast<std::size_t>(n));
         }
-        return n_own == bytes.size();
+        return true;
     }
 
     void end(std::optional<hub_fault> problem) noexcept override
@@ -138,6 +141,15 @@ public:
     }
 
 private:
+    // Where the next bytes go, and how many of them; empty where the piece has all of its own.
+    byte_range claim(std::uint64_t n_bytes) const
+    {
+        const std::lock_guard lock{board_->mutex};
+        const range_plan::piece* const piece = board_->plan.find(piece_.id);
+        if (piece == nullptr) return {};
+        return {piece->next, piece->next + board_->plan.accept(piece_.id, n_bytes)};
+    }
+
     bool refuse(const char* why)
     {
         ending_.problem = hub_fault{fault::network, what_ + ": " + why};

@@ -405,12 +405,33 @@ TEST_CASE("hub ranges: pieces cover the file, front first, and the largest is sh
     const auto theft = plan.start();
     REQUIRE(theft);
     CHECK(theft->end - theft->next == 4 * mib);
-    CHECK(plan.accept(theft->id, 100 * mib) == 4 * mib);
-    plan.wrote(theft->id, 4 * mib);
+    CHECK(plan.accept(theft->id, 100 * mib) == mib);
+    CHECK(plan.accept(theft->id, 1000) == 1000);
+    plan.wrote(theft->id, 4 * mib - 10);
+    CHECK(plan.accept(theft->id, 100 * mib) == 10);
+    plan.wrote(theft->id, 10);
+    CHECK(plan.accept(theft->id, 100 * mib) == 0);
     CHECK(plan.find(theft->id)->done());
     plan.stop(theft->id);
     CHECK(plan.done_bytes() == 16 * mib);
     CHECK(plan.prefix_bytes() == 12 * mib);
+}
+
+TEST_CASE("hub ranges: bytes that a piece may write stay its own when another takes its rest over")
+{
+    const std::uint64_t mib = std::uint64_t{1} << 20U;
+    range_plan plan{20 * mib, {}};
+    while (plan.n_running() < 3)
+        REQUIRE(plan.start());
+    for (;;) {
+        std::map<range_plan::piece_id, std::uint64_t> being_written;
+        for (range_plan::piece_id id = 1; plan.find(id) != nullptr; ++id)
+            being_written[id] = plan.accept(id, 100 * mib);
+        if (!plan.start()) break;
+        for (const auto& [id, n_bytes] : being_written)
+            CHECK(plan.accept(id, 100 * mib) >= n_bytes);
+    }
+    CHECK(plan.n_running() > 8);
 }
 
 TEST_CASE("hub ranges: a small file is one piece, and what a lost piece lacks is a hole again")
