@@ -273,10 +273,14 @@ private:
     std::vector<std::shared_ptr<worker>> workers_;
     /// Why the last worker found no memory, and how many chances of some there had been.
     struct memory_refusal {
+        memory_refusal(error problem, std::uint64_t chances)
+            : why{std::move(problem)}
+            , n_chances{chances}
+        {}
         error why;
         std::uint64_t n_chances{0};
     };
-    std::optional<memory_refusal> no_memory_;
+    std::unique_ptr<memory_refusal> no_memory_;  // not in place: most models never need one
     std::thread leaver_;     // the thread of the worker that left last, not joined yet
     std::mutex join_mutex_;  // held while blocking_join joins; taken before mutex_
     clock::time_point alarm_{clock::time_point::max()};  // when it rings

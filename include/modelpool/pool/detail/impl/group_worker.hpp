@@ -329,12 +329,14 @@ MODELPOOL_DECL void group::note_refusal(const worker& failed, const std::excepti
 {
     if (!failed.on_demand || failed.has_room) return;
     try {
-        std::rethrow_exception(why);
-    } catch (const error& problem) {
-        if (problem.code() != pool_errc::memory_exhausted) return;
-        no_memory_ = memory_refusal{problem, failed.n_chances_seen};
+        try {
+            std::rethrow_exception(why);
+        } catch (const error& problem) {
+            if (problem.code() == pool_errc::memory_exhausted)
+                no_memory_ = std::make_unique<memory_refusal>(problem, failed.n_chances_seen);
+        }
     } catch (...) {
-        // no news of the memory
+        // no news of the memory, or none left to keep it in: the next worker will ask again
     }
 }
 
