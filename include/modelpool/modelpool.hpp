@@ -26,6 +26,7 @@
 #include <modelpool/hub/snapshot.hpp>
 #include <modelpool/log.hpp>
 #include <modelpool/pool/handle.hpp>
+#include <modelpool/pool/health.hpp>
 #include <modelpool/pool/image_stream.hpp>
 #include <modelpool/pool/load_context.hpp>
 #include <modelpool/pool/options.hpp>

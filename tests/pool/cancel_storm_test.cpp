@@ -9,6 +9,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -143,11 +144,23 @@ void spawn(storm& all, awaitable<void> operation)
         });
 }
 
+// Whether no worker loads or computes any more, be it for nobody.
+bool at_rest(const storm& all)
+{
+    const auto rests = [](const worker_stats& one) {
+        return one.state == worker_state::ready || one.state == worker_state::idle;
+    };
+    const std::vector<model_stats> models = all.models.stats();
+    return std::all_of(models.begin(), models.end(), [&](const model_stats& model) {
+        return std::all_of(model.workers.begin(), model.workers.end(), rests);
+    });
+}
+
 awaitable<void> serve_and_end(storm& all)
 {
     for (std::size_t i = 0; i < kinds.size(); ++i) {
         // Workers that were asked for and not wanted any more may hold the memory for a moment.
-        auto wait = until([&] { return all.rt.memory().releasing_bytes() == 0; });
+        auto wait = until([&] { return all.rt.memory().releasing_bytes() == 0 && at_rest(all); });
         co_await std::move(wait);
         auto call = outcome_of(all.models.find(std::to_string(i)).embed("after"));
         const outcome seen = co_await std::move(call);

@@ -3,6 +3,7 @@
 #include <modelpool/async/as_result.hpp>
 #include <modelpool/async/with_timeout.hpp>
 
+#include <atomic>
 #include <cmath>
 #include <set>
 #include <thread>
@@ -265,6 +266,11 @@ MODELPOOL_ASYNC_TEST("pool: ten thousand texts of one caller do not starve anoth
     auto plan = new_plan();
     const embed_handle model = models.add("m", fake_loader(plan), workers(1, 1));
     plan->run_door.shut();
+    // Other threads get their turn between the batches, until the small one is served.
+    std::atomic<bool> served{false};
+    plan->on_run = [&served] {
+        if (!served) std::this_thread::sleep_for(10ms);
+    };
     std::vector<std::string> many;
     for (int i = 0; i < 10'000; ++i)
         many.push_back("text " + std::to_string(i));
@@ -277,6 +283,7 @@ MODELPOOL_ASYNC_TEST("pool: ten thousand texts of one caller do not starve anoth
     const embeddings row = co_await std::move(small_end);
     CHECK(row.to_f32(0) == fake_row("small", 4));
     CHECK_FALSE(large.done());
+    served = true;
     auto large_end = large.get();
     const embeddings rows = co_await std::move(large_end);
     REQUIRE(rows.size() == many.size());

@@ -257,7 +257,8 @@ TEST_CASE("prometheus: every family of one model and its pool has its value", "[
         {"pool_model_latency_max_ms", "6"},
         {"pool_model_workers", "3"},
         {"pool_model_queue_depth", "8"},
-        {"pool_model_breaker_state", "2"}};
+        {"pool_model_breaker_state", "2"},
+        {"pool_model_health", "2"}};
     for (const auto& [name, value] : of_model) {
         INFO(name);
         CHECK(value_of(families, name, model) == value);
@@ -438,6 +439,7 @@ TEST_CASE("prometheus: two models of one name are one series", "[pool]")
         {"pool_model_workers", "6"},
         {"pool_model_queue_depth", "16"},
         {"pool_model_breaker_state", "1"},
+        {"pool_model_health", "1"},
         {"pool_queue_seconds_count", "6"},
         {"pool_run_seconds_count", "6"},
         {"pool_request_seconds_sum", "0.018"}};

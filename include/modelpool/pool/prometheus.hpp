@@ -1,5 +1,6 @@
 #pragma once
 
+#include <modelpool/pool/health.hpp>
 #include <modelpool/pool/stats.hpp>
 #include <modelpool/runtime/stats.hpp>
 #include <modelpool/sched/utf8_holder.hpp>
@@ -315,6 +316,11 @@ inline void write_model_gauges(exposition& out, const models_by_name& models)
         "pool_model_breaker_state", "0 takes requests, 1 tries whether it works again, 2 refuses.");
     for (const auto& [name, one] : models)
         out.sample({{"pool", name.first}, {"model", name.second}}, breaker_level(one.breaker));
+    out.gauge("pool_model_health", "0 serves, 1 serves late or not all, 2 does not serve.");
+    for (const auto& [name, one] : models)
+        out.sample(
+            {{"pool", name.first}, {"model", name.second}},
+            static_cast<std::uint64_t>(health_of(one)) - 1);
 }
 
 inline void write_model_times(exposition& out, const models_by_name& models)

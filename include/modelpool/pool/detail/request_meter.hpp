@@ -57,7 +57,7 @@ public:
         const job& one, job_end how, const std::exception_ptr& why, clock::time_point now) noexcept
     {
         figures& all = *figures_.load(std::memory_order_acquire);
-        add(all.of(how));
+        all.of(how).fetch_add(1, std::memory_order_release);  // its acceptance is seen before it
         all.total.add(now - one.accepted_at());
         if (one.begun()) {
             all.queue.add(one.begun_at() - one.accepted_at());
@@ -73,14 +73,16 @@ public:
         }
     }
 
+    /// Those that ended are read before those that began: while requests come and go, a snapshot
+    /// may lack some ends, and never has one without its beginning.
     void write(model_stats& seen) const
     {
         const figures* all = figures_.load(std::memory_order_acquire);
         if (all == nullptr) return;
+        seen.n_succeeded = all->n_succeeded.load(std::memory_order_acquire);
+        seen.n_failed = all->n_failed.load(std::memory_order_acquire);
+        seen.n_cancelled = all->n_cancelled.load(std::memory_order_acquire);
         seen.n_requests = all->n_accepted.load(std::memory_order_relaxed);
-        seen.n_succeeded = all->n_succeeded.load(std::memory_order_relaxed);
-        seen.n_failed = all->n_failed.load(std::memory_order_relaxed);
-        seen.n_cancelled = all->n_cancelled.load(std::memory_order_relaxed);
         seen.n_rejected = all->n_rejected.load(std::memory_order_relaxed);
         seen.n_circuit_rejections = all->n_circuit_rejections.load(std::memory_order_relaxed);
         seen.n_timeouts = all->n_timeouts.load(std::memory_order_relaxed);
