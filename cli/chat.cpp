@@ -8,6 +8,7 @@
 
 #include "commands.hpp"
 #include "generation.hpp"
+#include "input.hpp"
 #include "models_found.hpp"
 #include "session.hpp"
 #include "text_format.hpp"
@@ -39,6 +40,20 @@ std::string text_field(const json& from, const char* key, const std::string& whe
     return found->get<std::string>();
 }
 
+// {"type":"image","image":...}, with "url" or "path" in its place, or as chat services write it:
+// {"type":"image_url","image_url":{"url":...}}.
+image_source to_image(const json& part, const std::string& where)
+{
+    for (const char* key : {"image", "url", "path", "image_url"}) {
+        const auto found = part.find(key);
+        if (found == part.end()) continue;
+        const std::string name =
+            found->is_object() ? text_field(*found, "url", where) : text_field(part, key, where);
+        if (!name.empty()) return to_image_source(name);
+    }
+    refuse(where, "an image part must name a file, a web address or a data URI in \"image\"");
+}
+
 void add_content(const json& content, message& to, const std::string& where)
 {
     if (content.is_null()) return;
@@ -48,9 +63,13 @@ void add_content(const json& content, message& to, const std::string& where)
     }
     if (!content.is_array()) refuse(where, "content must be a text or an array of parts");
     for (const json& part : content) {
-        if (!part.is_object() || text_field(part, "type", where) != "text")
-            refuse(where, "content has a part that is no text, and this command takes texts alone");
-        to.content.emplace_back(text_field(part, "text", where));
+        const std::string type = part.is_object() ? text_field(part, "type", where) : "";
+        if (type == "text")
+            to.content.emplace_back(text_field(part, "text", where));
+        else if (type == "image" || type == "image_url")
+            to.content.emplace_back(to_image(part, where));
+        else
+            refuse(where, "content has a part that is neither a text nor an image");
     }
 }
 
@@ -115,7 +134,7 @@ modelpool::chat blocking_begin(const chat_arguments& given)
 }
 
 awaitable<void> answer(
-    handle<text_to_text> model,
+    generation_handle model,
     std::shared_ptr<modelpool::chat> conversation,
     std::shared_ptr<generation_params> params,
     answer_writer& writer)
@@ -139,12 +158,12 @@ awaitable<void> answer_once(
     answer_writer& writer)
 {
     auto opening = where.open_generator(std::move(about));
-    handle<text_to_text> model = co_await std::move(opening);
+    generation_handle model = co_await std::move(opening);
     auto answering = answer(std::move(model), conversation, params, writer);
     co_await std::move(answering);
 }
 
-awaitable<void> load(session& where, card about, handle<text_to_text>& to)
+awaitable<void> load(session& where, card about, generation_handle& to)
 {
     auto opening = where.open_generator(std::move(about));
     to = co_await std::move(opening);
@@ -171,7 +190,7 @@ void converse(
     std::shared_ptr<generation_params> params,
     answer_writer& writer)
 {
-    handle<text_to_text> model;
+    generation_handle model;
     where.run_part([&] { return load(where, std::move(about), model); });
     for (;;) {
         write_error_text("> ");
@@ -218,7 +237,8 @@ void run_chat(program& self, const chat_arguments& given)
 constexpr const char* footer =
     R"(Answers a conversation through the model's own template. On a terminal, and without --messages, it reads a line,
 streams the answer, and goes on; Ctrl-C stops an answer, and between answers the program. FILE is a JSON array of
-messages with "role" and "content" (a text, or an array of text parts), and of assistants "reasoning_content" and
+messages with "role" and "content" (a text, or an array of parts: {"type":"text","text":...} and, for
+vision models, {"type":"image","image":FILE or address}), and of assistants "reasoning_content" and
 "tool_calls". The answer goes to standard output, thoughts to standard error.
 With --json one document: that of `generate`, and "message": {"role","content","reasoning","tool_calls":[{"id","name",
 "arguments"}]}. With --json-lines one object an event: text, reasoning, tool_call, end.

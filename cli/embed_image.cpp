@@ -3,12 +3,10 @@
 #include <modelpool/image/image.hpp>
 
 #include <algorithm>
-#include <array>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -36,14 +34,6 @@ struct image_rows_found {
     embeddings texts;
     std::optional<double> logit_scale;
 };
-
-image_source to_source(const std::string& argument)
-{
-    constexpr std::array<std::string_view, 3> schemes{"data:", "http://", "https://"};
-    const auto begins = [&](std::string_view scheme) { return argument.starts_with(scheme); };
-    if (std::ranges::any_of(schemes, begins)) return image_url{argument};
-    return image_file{argument};
-}
 
 std::vector<std::string> blocking_read_texts(const embed_image_arguments& given)
 {
@@ -144,7 +134,7 @@ void run_embed_image(program& self, const embed_image_arguments& given)
         throw usage_error{"no images: give files, web addresses or data URIs"};
     std::vector<std::string> texts = blocking_read_texts(given);
     std::vector<image_source> images;
-    std::ranges::transform(given.images, std::back_inserter(images), to_source);
+    std::ranges::transform(given.images, std::back_inserter(images), to_image_source);
     card about = blocking_find_card(wanted);
     session where{self, wanted};
     image_rows_found found;

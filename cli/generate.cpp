@@ -40,7 +40,7 @@ awaitable<void> generate(
     answer_writer& writer)
 {
     auto opening = where.open_generator(std::move(about));
-    const handle<text_to_text> model = co_await std::move(opening);
+    const generation_handle model = co_await std::move(opening);
     auto* const text = std::get_if<std::string>(prompt.get());
     auto starting =
         text != nullptr

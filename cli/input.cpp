@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <limits>
 #include <system_error>
@@ -273,6 +275,14 @@ std::vector<std::vector<std::int32_t>> blocking_read_id_arrays(const std::string
         arrays.push_back(std::move(ids));
     }
     return arrays;
+}
+
+image_source to_image_source(const std::string& argument)
+{
+    constexpr std::array<std::string_view, 3> schemes{"data:", "http://", "https://"};
+    const auto begins = [&](std::string_view scheme) { return argument.starts_with(scheme); };
+    if (std::ranges::any_of(schemes, begins)) return image_url{argument};
+    return image_file{argument};
 }
 
 }  // namespace modelpool::cli

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <modelpool/capability/model.hpp>
+#include <modelpool/image/image.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -47,5 +48,8 @@ blocking_open_texts(const std::vector<std::string>& arguments, const std::string
 /// A JSON file that is an array of arrays of integers, as `tokenize --decode` takes it.
 /// Errors: usage_error, naming the file and the place.
 std::vector<std::vector<std::int32_t>> blocking_read_id_arrays(const std::string& path);
+
+/// An image that an argument names: a web address, a data URI, or else a file.
+image_source to_image_source(const std::string& argument);
 
 }  // namespace modelpool::cli

@@ -34,6 +34,7 @@ session::session(program& self, const settings& wanted, const sched::generation_
     , embedders_{runtime_}
     , image_embedders_{runtime_}
     , writers_{runtime_, pool_options{}.generation(generating)}
+    , viewers_{runtime_, pool_options{}.generation(generating)}
     , models_{runtime_}
 {}
 
@@ -80,11 +81,23 @@ awaitable<handle<image_embedding>> session::open_images(card about)
     return open_in(image_embedders_, std::move(about), std::move(options));
 }
 
-awaitable<handle<text_to_text>> session::open_generator(card about)
+awaitable<handle<vision>> session::open_vision(card about)
 {
     model_options options = options_of(about);
     options.sampling(about.sampling);
-    return open_in(writers_, std::move(about), std::move(options));
+    return open_in(viewers_, std::move(about), std::move(options));
+}
+
+awaitable<generation_handle> session::open_generator(card about)
+{
+    if (about.kind() == capability::vision) {
+        auto opening = open_vision(std::move(about));
+        co_return co_await std::move(opening);
+    }
+    model_options options = options_of(about);
+    options.sampling(about.sampling);
+    auto opening = open_in(writers_, std::move(about), std::move(options));
+    co_return co_await std::move(opening);
 }
 
 void session::run(const std::function<awaitable<void>()>& body)
@@ -125,6 +138,7 @@ void session::shut_down(std::chrono::seconds grace)
     boost::asio::co_spawn(io_, embedders_.shutdown(grace), ignore);
     boost::asio::co_spawn(io_, image_embedders_.shutdown(grace), ignore);
     boost::asio::co_spawn(io_, writers_.shutdown(grace), ignore);
+    boost::asio::co_spawn(io_, viewers_.shutdown(grace), ignore);
     io_.run();
 }
 

@@ -34,7 +34,9 @@ public:
     /// The handle of a model, from the registry, with the session's device, dtype and workers.
     awaitable<handle<text_embedding>> open(card about);
     awaitable<handle<image_embedding>> open_images(card about);
-    awaitable<handle<text_to_text>> open_generator(card about);
+    awaitable<handle<vision>> open_vision(card about);
+    /// Of a model that writes text, whether it takes images or not.
+    awaitable<generation_handle> open_generator(card about);
 
     runtime& resources() noexcept { return runtime_; }
 
@@ -55,6 +57,7 @@ private:
     pool<text_embedding> embedders_;
     pool<image_embedding> image_embedders_;
     pool<text_to_text> writers_;
+    pool<vision> viewers_;
     registry models_;
 };
 

@@ -9,6 +9,7 @@
 #include <modelpool/models/gte_qwen2.hpp>
 #include <modelpool/models/inspect.hpp>
 #include <modelpool/models/jina_bert.hpp>
+#include <modelpool/models/llava.hpp>
 #include <modelpool/models/load_options.hpp>
 #include <modelpool/models/nv_embed.hpp>
 #include <modelpool/models/stella.hpp>

@@ -128,8 +128,23 @@ void decoder_model::norm(matrix x, const std::vector<float>& weight, matrix y, m
     kernels::rms_norm(x, weight.data(), epsilon, y, on.team, on.room);
 }
 
+void decoder_model::embed(
+    std::span<const step_row> rows, std::span<const float* const> embeddings, matrix hidden) const
+{
+    const std::int64_t width = config_.sizes.hidden;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        float* const to = hidden.row(static_cast<std::int64_t>(i));
+        const float* const from = embeddings.empty() ? nullptr : embeddings[i];
+        if (from != nullptr)
+            std::copy_n(from, width, to);
+        else
+            kernels::lookup_row(words_.type, words_.data.data(), rows[i].token, width, to);
+    }
+}
+
 void decoder_model::step(
     std::span<const step_row> rows,
+    std::span<const float* const> embeddings,
     std::span<float> logits,
     decoder_state& state,
     run_context& context) const
@@ -138,13 +153,7 @@ void decoder_model::step(
     if (state.on.team.n_threads() != context.n_threads()) state.on.team.resize(context.n_threads());
     const auto width = static_cast<std::size_t>(sizes.hidden);
     const matrix hidden = rows_of(state.hidden, rows.size(), width);
-    for (std::size_t i = 0; i < rows.size(); ++i)
-        kernels::lookup_row(
-            words_.type,
-            words_.data.data(),
-            rows[i].token,
-            sizes.hidden,
-            hidden.row(static_cast<std::int64_t>(i)));
+    embed(rows, embeddings, hidden);
     if (!run_layers(rows, hidden, state, context)) return;
     std::size_t n_wanted = 0;
     const matrix wanted = rows_of(state.change, rows.size(), width);

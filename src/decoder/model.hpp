@@ -56,9 +56,11 @@ public:
     const decoder_config& config() const noexcept { return config_; }
     std::unique_ptr<decoder_state> make_state() const;
 
-    /// One step of a replica: as generator::step.
+    /// One step of a replica: as generator::step. `embeddings` has nothing, or for each row either
+    /// null or the `hidden` numbers that stand in its token's place.
     void step(
         std::span<const step_row> rows,
+        std::span<const float* const> embeddings,
         std::span<float> logits,
         decoder_state& state,
         run_context& context) const;
@@ -75,6 +77,10 @@ private:
         std::unique_ptr<feed_forward> think;
     };
 
+    void embed(
+        std::span<const step_row> rows,
+        std::span<const float* const> embeddings,
+        kernels::matrix hidden) const;
     void read_outer(const matrix_maker& maker);
     void refuse_unused() const;
     bool run_layers(

@@ -50,13 +50,31 @@ constexpr std::array<name_pair, 26> layer_names{
      {"ffn_up_shexp.", "mlp.shared_experts.up_proj."},
      {"ffn_down_shexp.", "mlp.shared_experts.down_proj."}}};
 
+// Decoders of vision-language models lie in a scope of their own, by one of two habits: what begins
+// with "model.", and what begins with "lm_head.".
+struct name_scope {
+    std::string_view model{"model."};
+    std::string_view head{"lm_head."};
+};
+
+name_scope scope_of(const weights::checkpoint& files)
+{
+    constexpr std::array<name_scope, 2> inner{
+        {{"language_model.model.", "language_model.lm_head."},
+         {"model.language_model.", "lm_head."}}};
+    for (const name_scope& one : inner)
+        if (files.find(std::string{one.model} + "embed_tokens.weight") != nullptr) return one;
+    return {};
+}
+
 class safetensors_source final : public weight_source {
 public:
     safetensors_source(
         std::shared_ptr<const weights::checkpoint> files, const hyperparameters& about)
         : files_{std::move(files)}
         , fused_gate_up_{about.architecture == "phi3"}
-        , mixtral_{files_->find("model.layers.0.block_sparse_moe.gate.weight") != nullptr}
+        , where_{scope_of(*files_)}
+        , mixtral_{files_->find(scoped("model.layers.0.block_sparse_moe.gate.weight")) != nullptr}
     {}
 
     bool has(std::string_view name) const override
@@ -97,7 +115,20 @@ public:
     std::size_t weight_bytes() const noexcept override { return files_->weight_bytes(); }
 
 private:
+    std::string scoped(std::string name) const
+    {
+        for (const auto& [from, to] :
+             {name_pair{"model.", where_.model}, name_pair{"lm_head.", where_.head}})
+            if (name.starts_with(from)) return std::string{to} + name.substr(from.size());
+        return name;
+    }
+
     std::string translate(std::string_view name, std::int64_t expert) const
+    {
+        return scoped(plain_name(name, expert));
+    }
+
+    std::string plain_name(std::string_view name, std::int64_t expert) const
     {
         for (const auto& [from, to] : outer_names)
             if (name.starts_with(from))
@@ -168,6 +199,7 @@ private:
 
     std::shared_ptr<const weights::checkpoint> files_;
     bool fused_gate_up_;
+    name_scope where_;
     bool mixtral_;
 };
 

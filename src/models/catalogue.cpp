@@ -1,6 +1,7 @@
 #include <modelpool/error.hpp>
 #include <modelpool/models/catalogue.hpp>
 #include <modelpool/models/generator.hpp>
+#include <modelpool/models/llava.hpp>
 
 #include <algorithm>
 #include <filesystem>
@@ -315,6 +316,37 @@ card kimi_k2()
     return about;
 }
 
+// ---- vision ----------------------------------------------------------------------------------------------
+
+card llava_1_5_7b()
+{
+    card about;
+    about.key = "llava-hf/llava-1.5-7b-hf";
+    about.aliases = {"llava"};
+    about.load = any_loader::of<vision>([](load_context context) {
+        return load_fetched<generator>(std::move(context), load_llava);
+    });
+    about.repo = repository{about.key};
+    for (const char* name :
+         {"config.json",
+          "generation_config.json",
+          "preprocessor_config.json",
+          "processor_config.json",
+          "chat_template.jinja",
+          "chat_template.json",
+          "tokenizer.json",
+          "tokenizer_config.json",
+          "model.safetensors"})
+        about.files.include(name);
+    include_shards(about);
+    about.scaling = scaling_options{}.cold_start_workers(1);
+    about.memory.replica_bytes = 200'000'000;
+    about.memory.mapped_bytes = 14'126'854'144;
+    about.context_length = 4096;
+    about.licence = "llama2";
+    return about;
+}
+
 }  // namespace
 
 std::vector<card> catalogue()
@@ -328,6 +360,7 @@ std::vector<card> catalogue()
     cards.push_back(all_minilm_l6_v2());
     cards.push_back(clip_base());
     cards.push_back(clip_large_336());
+    cards.push_back(llava_1_5_7b());
     cards.push_back(kimi_k2());
     cards.push_back(phi_4_reasoning());
     cards.push_back(qwen3_1_7b());

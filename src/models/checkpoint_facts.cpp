@@ -16,7 +16,9 @@
 #include "models/decoder_families.hpp"
 #include "models/generator_facts.hpp"
 #include "models/gguf_folder.hpp"
+#include "models/image_rows.hpp"
 #include "models/jina_bert_config.hpp"
+#include "models/llava_config.hpp"
 #include "models/new_config.hpp"
 #include "models/nv_embed_config.hpp"
 #include "models/qwen2_config.hpp"
@@ -373,7 +375,7 @@ tensor_use clip_use_of(std::string_view name)
 void read_clip_facts(const json_file& config_file, const fs::path& dir, checkpoint_facts& facts)
 {
     const clip_config config = clip_config::read(config_file);
-    static_cast<void>(blocking_read_clip_preprocessor(dir, config));
+    static_cast<void>(blocking_read_clip_preprocessor(dir, config.vision));
     facts.dim = static_cast<std::size_t>(config.projection_dim);
     facts.max_tokens = static_cast<std::size_t>(config.text.max_position_embeddings);
     const auto files = weights::checkpoint::blocking_open(dir);
@@ -382,9 +384,26 @@ void read_clip_facts(const json_file& config_file, const fs::path& dir, checkpoi
     facts.replica_bytes = config.scratch_bytes(sizeof(float));
 }
 
+// What a replica holds for images: temporaries, and those that it keeps.
+std::uint64_t image_bytes(const llava_config& config)
+{
+    const auto one =
+        static_cast<std::uint64_t>(config.n_positions() * config.text_hidden) * sizeof(float);
+    return config.scratch_bytes() + n_kept_images * one;
+}
+
+void read_llava_facts(const json_file& config_file, const fs::path& dir, checkpoint_facts& facts)
+{
+    const llava_config config = llava_config::read(config_file);
+    static_cast<void>(blocking_read_clip_preprocessor(dir, config.vision));
+    blocking_add_decoder_facts(dir, llava_text_config(config_file), facts);
+    facts.capability = "vision";
+    facts.replica_bytes += image_bytes(config);
+}
+
 using facts_reader = void (*)(const json_file&, const fs::path&, checkpoint_facts&);
 
-constexpr std::array<std::pair<std::string_view, facts_reader>, 7> families{{
+constexpr std::array<std::pair<std::string_view, facts_reader>, 8> families{{
     {"bert", read_bert_facts},
     {"jina-bert", read_jina_bert_facts},
     {"gte-qwen2", read_qwen2_facts},
@@ -392,6 +411,7 @@ constexpr std::array<std::pair<std::string_view, facts_reader>, 7> families{{
     {"new", read_new_facts},
     {"nv-embed", read_nv_embed_facts},
     {"clip", read_clip_facts},
+    {"llava", read_llava_facts},
 }};
 
 std::string supported_families()
@@ -431,10 +451,10 @@ void try_read_weights(const fs::path& dir, checkpoint_facts& facts)
     }
 }
 
-void try_add_decoder(const fs::path& dir, checkpoint_facts& facts)
+void try_add_decoder(const fs::path& dir, const json_file& config, checkpoint_facts& facts)
 {
     try {
-        blocking_add_decoder_facts(dir, facts);
+        blocking_add_decoder_facts(dir, config, facts);
     } catch (const error& problem) {
         if (problem.code() != model_errc::unsupported) throw;
         facts.unsupported = problem.what();
@@ -455,7 +475,7 @@ checkpoint_facts read_folder_facts(const fs::path& dir)
         families, facts.family, &std::pair<std::string_view, facts_reader>::first);
     if (family == families.end() && facts.capability == "text_to_text" &&
         !decoder_architecture(facts.family).empty()) {
-        try_add_decoder(model_dir, facts);
+        try_add_decoder(model_dir, config, facts);
         return facts;
     }
     if (family == families.end()) {

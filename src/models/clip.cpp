@@ -319,7 +319,7 @@ std::unique_ptr<image_embedder> load_clip(const fs::path& dir, const load_option
         auto shared = std::make_shared<clip_shared>(clip_shared{
             config,
             embedder_parts::compute_dtype("clip", options),
-            blocking_read_clip_preprocessor(dir, config),
+            blocking_read_clip_preprocessor(dir, config.vision),
             blocking_load_tokenizer(dir, config),
             to_text_info(info),
             info,

@@ -103,11 +103,11 @@ clip_config clip_config::read(const json_file& file)
     return config;
 }
 
-images::image_preprocessor
-blocking_read_clip_preprocessor(const std::filesystem::path& dir, const clip_config& config)
+images::image_preprocessor blocking_read_clip_preprocessor(
+    const std::filesystem::path& dir, const nn::clip_vision_config& vision)
 {
     images::image_preprocessor made = images::image_preprocessor::blocking_read(dir);
-    const auto side = static_cast<std::size_t>(config.vision.image_size);
+    const auto side = static_cast<std::size_t>(vision.image_size);
     const auto size = made.output_size();
     if (!size || *size != image_size{side, side})
         throw error{

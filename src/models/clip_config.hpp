@@ -35,9 +35,10 @@ struct clip_config {
 nn::clip_vision_config read_clip_vision(const support::json_file& file);
 nn::clip_text_config read_clip_text(const support::json_file& file);
 
-/// The preprocessing of a CLIP checkpoint folder. Errors: those of image_preprocessor;
-/// model_errc::bad_config where it does not give the images that the vision tower takes.
-images::image_preprocessor
-blocking_read_clip_preprocessor(const std::filesystem::path& dir, const clip_config& config);
+/// The preprocessing of a checkpoint folder with that vision tower. Errors: those of
+/// image_preprocessor; model_errc::bad_config where it does not give the images that the tower
+/// takes.
+images::image_preprocessor blocking_read_clip_preprocessor(
+    const std::filesystem::path& dir, const nn::clip_vision_config& vision);
 
 }  // namespace modelpool::models

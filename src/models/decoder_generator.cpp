@@ -5,8 +5,12 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <random>
 #include <utility>
 #include <variant>
+
+#include "models/image_prompt.hpp"
+#include "models/image_rows.hpp"
 
 namespace modelpool::models {
 namespace {
@@ -24,14 +28,10 @@ constexpr std::array<std::string_view, 9> answer_marks{
     "<|tool_call_argument_begin|>",
     "<|tool_call_end|>"};
 
-bool has_image(const chat& conversation)
+std::optional<image_rows> make_images(const image_input& input)
 {
-    const auto is_image = [](const content_part& part) {
-        return std::holds_alternative<image_source>(part);
-    };
-    return std::ranges::any_of(conversation.messages(), [&](const message& one) {
-        return std::ranges::any_of(one.content, is_image);
-    });
+    if (!input.encoder) return std::nullopt;
+    return std::optional<image_rows>{std::in_place, input.encoder->replicate(), n_kept_images};
 }
 
 class decoder_generator final : public generator {
@@ -39,12 +39,14 @@ public:
     explicit decoder_generator(std::shared_ptr<const decoder_parts> parts)
         : parts_{std::move(parts)}
         , state_{parts_->model.make_state()}
+        , images_{make_images(parts_->images)}
     {
         const decoder::hyperparameters& sizes = parts_->model.config().sizes;
         info_.context_length = static_cast<std::size_t>(sizes.context_length);
         info_.vocab_size = static_cast<std::size_t>(sizes.vocab_size);
         info_.end_tokens = parts_->end_tokens;
         info_.has_chat_template = parts_->layout.has_value();
+        info_.takes_images = images_.has_value();
         for (const std::string_view mark : answer_marks)
             if (const std::optional<text::token_id> id = parts_->tokenizer.id_of(mark))
                 marks_.emplace_back(*id, mark);
@@ -59,9 +61,15 @@ public:
             made.tokens = *ids;
         } else if (const auto* prompt = std::get_if<std::string>(&request.input)) {
             made.tokens = parts_->tokenizer.encode(*prompt).ids;
+        } else if (const auto& conversation = std::get<chat>(request.input); images_) {
+            return prepare_with_images(
+                encode_with_marks(parts_->tokenizer, render(conversation), parts_->images.mark),
+                images_of(conversation),
+                parts_->images,
+                info_.context_length,
+                parts_->image_key);
         } else {
-            const std::string rendered = render(std::get<chat>(request.input));
-            made.tokens = encode_plain(rendered);
+            made.tokens = encode_plain(render(conversation));
         }
         return made;
     }
@@ -82,7 +90,10 @@ public:
     void
     step(std::span<const step_row> rows, std::span<float> logits, run_context& context) override
     {
-        parts_->model.step(rows, logits, *state_, context);
+        std::span<const float* const> embeddings;
+        if (images_) embeddings = images_->resolve(rows, context);
+        if (context.stop_requested()) return;
+        parts_->model.step(rows, embeddings, logits, *state_, context);
     }
 
     std::string piece(std::span<const std::int32_t> ids) const override
@@ -126,6 +137,12 @@ public:
         all.shared_bytes = parts_->model.own_bytes();
         all.mapped_bytes = parts_->model.mapped_bytes();
         all.replica_bytes = state_->n_bytes();
+        if (images_) {
+            const footprint more = images_->encoder().bytes();
+            all.shared_bytes += more.shared_bytes;
+            all.mapped_bytes += more.mapped_bytes;
+            all.replica_bytes += more.replica_bytes + images_->most_bytes();
+        }
         return all;
     }
 
@@ -140,6 +157,12 @@ public:
         std::vector<float> logits(info_.vocab_size);
         step({&row, 1}, logits, context);
         allocate_kv(0, block_tokens, kv_dtype::f32);
+        if (!images_) return;
+        image_encoder& encoder = images_->encoder();
+        image black{1, 1, std::vector<std::uint8_t>(3)};
+        const std::vector<float> pixels = encoder.prepare(std::move(black));
+        std::vector<float> room(encoder.n_positions() * encoder.width());
+        encoder.encode(pixels, room, context);
     }
 
     std::unique_ptr<generator> replicate() const override
@@ -155,7 +178,8 @@ private:
                 errc::unsupported,
                 parts_->name +
                     ": the model comes without a chat template: complete a prompt instead"};
-        if (has_image(conversation))
+        if (images_) return render_with_images(*parts_->layout, conversation, parts_->images.mark);
+        if (!images_of(conversation).empty())
             throw error{errc::unsupported, parts_->name + ": the model takes no images"};
         return parts_->layout->render(conversation);
     }
@@ -168,6 +192,7 @@ private:
 
     std::shared_ptr<const decoder_parts> parts_;
     std::unique_ptr<decoder::decoder_state> state_;
+    std::optional<image_rows> images_;
     generator_info info_;
     std::vector<std::pair<std::int32_t, std::string_view>> marks_;
 };
@@ -183,6 +208,16 @@ void check_vocabulary(
             model_errc::bad_file,
             name + ": the tokenizer has " + std::to_string(tokenizer.vocab_size()) +
                 " tokens, but the model has " + std::to_string(rows)};
+}
+
+std::pair<std::uint64_t, std::uint64_t> decoder_parts::random_key()
+{
+    std::random_device device;
+    const auto number = [&device] {
+        const std::uint64_t high = device();
+        return (high << 32U) | device();
+    };
+    return {number(), number()};
 }
 
 std::unique_ptr<generator> make_decoder_generator(std::shared_ptr<const decoder_parts> parts)

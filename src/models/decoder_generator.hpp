@@ -6,6 +6,7 @@
 #include <modelpool/text/tokenizer.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "decoder/model.hpp"
+#include "models/image_encoder.hpp"
 
 namespace modelpool::models {
 
@@ -26,12 +28,14 @@ struct decoder_parts {
         const stop_flag& stop,
         text::tokenizer words,
         std::optional<text::chat_template> chat_layout,
-        std::vector<std::int32_t> ends)
+        std::vector<std::int32_t> ends,
+        image_input pictures = {})
         : name{std::move(called)}
         , model{std::move(config), std::move(source), how, stop}
         , tokenizer{std::move(words)}
         , layout{std::move(chat_layout)}
         , end_tokens{std::move(ends)}
+        , images{std::move(pictures)}
     {}
 
     std::string name;  ///< for messages
@@ -39,6 +43,12 @@ struct decoder_parts {
     text::tokenizer tokenizer;
     std::optional<text::chat_template> layout;
     std::vector<std::int32_t> end_tokens;
+    image_input images;  ///< without an encoder: the model takes no images
+    /// Of the hashes of images: nobody outside knows it.
+    std::pair<std::uint64_t, std::uint64_t> image_key{random_key()};
+
+private:
+    static std::pair<std::uint64_t, std::uint64_t> random_key();
 };
 
 /// Throws model_errc::bad_file where the tokenizer has more tokens than the model has rows.

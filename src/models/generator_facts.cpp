@@ -98,16 +98,16 @@ checkpoint_facts blocking_read_gguf_facts(const std::filesystem::path& path)
     return facts;
 }
 
-void blocking_add_decoder_facts(const std::filesystem::path& dir, checkpoint_facts& facts)
+void blocking_add_decoder_facts(
+    const std::filesystem::path& dir, const support::json_file& config, checkpoint_facts& facts)
 {
-    const auto config =
-        support::json_file::blocking_read(dir / "config.json", model_errc::bad_config);
-    const std::string architecture{decoder_architecture(facts.family)};
+    const std::string type = config.need_string("model_type");
+    const std::string architecture{decoder_architecture(type)};
     const decoder_family family = find_decoder_family(architecture);
     if (family == nullptr)
         throw error{
             model_errc::unsupported,
-            config.name() + ": the model type " + support::in_quotes(facts.family) +
+            config.name() + ": the model type " + support::in_quotes(type) +
                 " is no decoder that is supported"};
     add_sizes(family(decoder::read_hyperparameters(config, architecture)).sizes, facts);
     const auto files = weights::checkpoint::blocking_open(dir);

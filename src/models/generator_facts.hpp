@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "models/checkpoint_facts.hpp"
+#include "support/json.hpp"
 
 namespace modelpool::models {
 
@@ -11,8 +12,9 @@ namespace modelpool::models {
 /// model_errc::shape_mismatch.
 checkpoint_facts blocking_read_gguf_facts(const std::filesystem::path& path);
 
-/// Adds to the facts of a folder whose config.json is that of a decoder. `facts.family` is its
-/// `model_type`. Errors: as above, model_errc::bad_config, model_errc::unsupported.
-void blocking_add_decoder_facts(const std::filesystem::path& dir, checkpoint_facts& facts);
+/// Adds to the facts of a folder with a decoder, whose configuration is its config.json or a part of
+/// it. Errors: as above, model_errc::bad_config, model_errc::unsupported.
+void blocking_add_decoder_facts(
+    const std::filesystem::path& dir, const support::json_file& config, checkpoint_facts& facts);
 
 }  // namespace modelpool::models

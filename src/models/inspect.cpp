@@ -2,6 +2,7 @@
 #include <modelpool/error.hpp>
 #include <modelpool/models/generator.hpp>
 #include <modelpool/models/inspect.hpp>
+#include <modelpool/models/llava.hpp>
 
 #include <array>
 #include <memory>
@@ -85,6 +86,9 @@ card blocking_card(const std::filesystem::path& path)
     const image_embedder_loader for_images = find_image_embedder_loader(found.family);
     if (found.kind == capability::text_to_text) {
         about.load = any_loader::of<text_to_text>(generator_loader(path));
+        about.scaling = scaling_options{}.cold_start_workers(1);
+    } else if (found.kind == capability::vision) {
+        about.load = any_loader::of<vision>(folder_loader<vision>(path, load_llava));
         about.scaling = scaling_options{}.cold_start_workers(1);
     } else if (for_texts != nullptr) {
         about.load = any_loader::of<text_embedding>(folder_loader<text_embedding>(path, for_texts));

@@ -15,6 +15,7 @@
 #include "models/decoder_generator.hpp"
 #include "models/gguf_folder.hpp"
 #include "models/gguf_tokenizer.hpp"
+#include "models/load_decoder.hpp"
 #include "models/weight_layout.hpp"
 #include "support/json.hpp"
 #include "support/printable.hpp"
@@ -46,6 +47,15 @@ void check_options(const std::string& name, const load_options& options)
             model_errc::unsupported,
             name + ": text generation computes in f32 on weights as they are stored; dtype " +
                 std::string{to_string(options.dtype())} + " is not supported"};
+}
+
+void check_image_width(const std::string& name, const image_input& images, std::int64_t hidden)
+{
+    if (!images.encoder || images.encoder->width() == static_cast<std::size_t>(hidden)) return;
+    throw error{
+        model_errc::bad_file,
+        name + ": the images are told in rows of " + std::to_string(images.encoder->width()) +
+            " numbers, but the model takes " + std::to_string(hidden)};
 }
 
 decoder_family need_family(const std::string& name, const std::string& architecture)
@@ -102,7 +112,10 @@ std::optional<text::chat_template> gguf_template(const weights::gguf_header& hea
         header.need_string("general.architecture"), special_tokens(header));
 }
 
-std::unique_ptr<generator> load_gguf(const fs::path& path, const load_options& options)
+}  // namespace
+
+std::unique_ptr<generator>
+load_gguf_decoder(const fs::path& path, const load_options& options, image_input images)
 {
     auto file = weights::gguf_checkpoint::blocking_open(path);
     const weights::gguf_header& header = file->header();
@@ -120,6 +133,7 @@ std::unique_ptr<generator> load_gguf(const fs::path& path, const load_options& o
                 " tokens, but the model has " + std::to_string(n_rows)};
     text::tokenizer tokenizer = gguf_tokenizer(header);
     check_vocabulary(name, tokenizer, n_rows);
+    check_image_width(name, images, config.sizes.hidden);
     std::vector<std::int32_t> ends;
     for (const char* key : {"eos_token_id", "eot_token_id", "eom_token_id"})
         add_end(ends, header.find_int("tokenizer.ggml." + std::string{key}, 0, n_rows - 1), n_rows);
@@ -135,8 +149,11 @@ std::unique_ptr<generator> load_gguf(const fs::path& path, const load_options& o
         options.stop(),
         std::move(tokenizer),
         std::move(layout),
-        std::move(ends)));
+        std::move(ends),
+        std::move(images)));
 }
+
+namespace {
 
 // ---- folders -------------------------------------------------------------------------------------
 
@@ -171,10 +188,14 @@ std::optional<text::chat_template> folder_template(const fs::path& dir)
     }
 }
 
-std::unique_ptr<generator> load_folder(const fs::path& dir, const load_options& options)
+}  // namespace
+
+std::unique_ptr<generator> load_folder_decoder(
+    const fs::path& dir,
+    const support::json_file& config_file,
+    const load_options& options,
+    image_input images)
 {
-    const auto config_file =
-        support::json_file::blocking_read(dir / "config.json", model_errc::bad_config);
     check_options(config_file.name(), options);
     const std::string type = config_file.need_string("model_type");
     const std::string architecture{decoder_architecture(type)};
@@ -185,6 +206,7 @@ std::unique_ptr<generator> load_folder(const fs::path& dir, const load_options& 
     const std::int64_t n_rows = config.sizes.vocab_size;
     text::tokenizer tokenizer = text::tokenizer::blocking_load(dir);
     check_vocabulary(dir.string(), tokenizer, n_rows);
+    check_image_width(dir.string(), images, config.sizes.hidden);
     std::vector<std::int32_t> ends;
     add_config_ends(ends, config_file, n_rows);
     std::error_code ignored;
@@ -207,19 +229,20 @@ std::unique_ptr<generator> load_folder(const fs::path& dir, const load_options& 
         options.stop(),
         std::move(tokenizer),
         std::move(layout),
-        std::move(ends)));
+        std::move(ends),
+        std::move(images)));
 }
-
-}  // namespace
 
 std::unique_ptr<generator> load_generator(const fs::path& path, const load_options& options)
 {
     std::error_code ignored;
-    if (!fs::is_directory(path, ignored)) return load_gguf(path, options);
+    if (!fs::is_directory(path, ignored)) return load_gguf_decoder(path, options, {});
     if (!fs::exists(path / "config.json", ignored))
         if (const std::optional<fs::path> file = blocking_find_gguf(path))
-            return load_gguf(*file, options);
-    return load_folder(path, options);
+            return load_gguf_decoder(*file, options, {});
+    const auto config =
+        support::json_file::blocking_read(path / "config.json", model_errc::bad_config);
+    return load_folder_decoder(path, config, options, {});
 }
 
 }  // namespace modelpool::models

@@ -109,9 +109,10 @@ private:
 // Builds values of the conversation, which outlives them.
 class builder {
 public:
-    builder(heap& in, const word_list& words)
+    builder(heap& in, const word_list& words, bool in_parts = false)
         : heap_{in}
         , words_{words}
+        , in_parts_{in_parts}
     {}
 
     value json(std::string_view text, const std::string& what)
@@ -159,6 +160,7 @@ private:
 
     value content(const std::vector<content_part>& parts)
     {
+        if (in_parts_) return list_of(parts);
         if (parts.size() == 1)
             if (const auto* const text = std::get_if<std::string>(&parts.front()))
                 return string(*text);
@@ -171,6 +173,11 @@ private:
                 text += string(std::get<std::string>(part)).text();
             return heap_.string(std::move(text));
         }
+        return list_of(parts);
+    }
+
+    value list_of(const std::vector<content_part>& parts)
+    {
         values all;
         for (const content_part& part : parts) {
             item_list items;
@@ -237,6 +244,7 @@ private:
 
     heap& heap_;
     const word_list& words_;
+    bool in_parts_;
     std::size_t n_messages_{0};
 };
 
@@ -462,6 +470,13 @@ chat_template chat_template::with_limits(const template_limits& value) const
     return made;
 }
 
+chat_template chat_template::in_parts() const
+{
+    chat_template made{*this};
+    made.in_parts_ = true;
+    return made;
+}
+
 chat_template chat_template::at_time(std::chrono::system_clock::time_point value) const
 {
     chat_template made{*this};
@@ -472,7 +487,7 @@ chat_template chat_template::at_time(std::chrono::system_clock::time_point value
 std::string chat_template::render(const chat& conversation) const
 {
     heap in{limits_.max_value_bytes(), limits_.max_steps()};
-    builder make{in, self_->words()};
+    builder make{in, self_->words(), in_parts_};
     variable_list variables;
     variables.reserve(2 + conversation.variables().size());
     self_->within_limits([&] {

@@ -26,6 +26,9 @@ struct clip_tower_config {
 struct clip_vision_config : clip_tower_config {
     std::int64_t image_size{0};
     std::int64_t patch_size{0};
+    /// Whether an image is told as a whole, which takes a norm of its own. Models that look at
+    /// patches alone may come without it.
+    bool has_pooled{true};
 
     /// Whole patches along a side; what is left over at the right and below is not looked at.
     std::int64_t n_side_patches() const noexcept { return image_size / patch_size; }

@@ -95,12 +95,14 @@ void clip_encoder::run(
     const at::Tensor& hidden,
     std::span<const text_group> groups,
     clip_view view,
-    std::int64_t n_layers,
+    layer_range layers,
     scratch& buffers,
     run_context& context) const
 {
-    MODELPOOL_ASSERT(n_layers >= 0 && n_layers <= config_.n_layers);
-    for (const layer& one : std::span{layers_}.first(static_cast<std::size_t>(n_layers))) {
+    MODELPOOL_ASSERT(
+        layers.begin >= 0 && layers.begin <= layers.end && layers.end <= config_.n_layers);
+    const auto n = static_cast<std::size_t>(layers.end - layers.begin);
+    for (const layer& one : std::span{layers_}.subspan(static_cast<std::size_t>(layers.begin), n)) {
         if (context.stop_requested()) return;
         use_threads(context.n_threads());
         attend(one, hidden, groups, view, buffers);

@@ -50,14 +50,20 @@ public:
     static clip_encoder
     read(const weight_reader& reader, const clip_tower_config& config, c10::ScalarType dtype);
 
-    /// Runs the first `n_layers` layers on `hidden` [n, hidden_size] f32, in place; groups say
-    /// which rows belong together. Ends early, with any content, once a stop is requested.
-    /// Precondition: n_layers is at most the configured number.
+    /// Layers [begin, end).
+    struct layer_range {
+        std::int64_t begin{0};
+        std::int64_t end{0};
+    };
+
+    /// Runs those layers on `hidden` [n, hidden_size] f32, in place; groups say which rows belong
+    /// together. Ends early, with any content, once a stop is requested.
+    /// Precondition: they are in order, and among the configured ones.
     void
     run(const at::Tensor& hidden,
         std::span<const text_group> groups,
         clip_view view,
-        std::int64_t n_layers,
+        layer_range layers,
         scratch& buffers,
         run_context& context) const;
 

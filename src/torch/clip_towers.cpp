@@ -28,16 +28,13 @@ clip_vision_tower clip_vision_tower::read(
     result.pre_layrnorm_ =
         layer_norm::read(reader.in("pre_layrnorm"), hidden, config.layer_norm_eps);
     result.encoder_ = clip_encoder::read(reader.in("encoder"), config, dtype);
-    result.post_layernorm_ =
-        layer_norm::read(reader.in("post_layernorm"), hidden, config.layer_norm_eps);
+    if (config.has_pooled)
+        result.post_layernorm_ =
+            layer_norm::read(reader.in("post_layernorm"), hidden, config.layer_norm_eps);
     return result;
 }
 
-at::Tensor clip_vision_tower::run(
-    const at::Tensor& pixels,
-    std::int64_t n_layers,
-    clip_encoder::scratch& buffers,
-    run_context& context) const
+at::Tensor clip_vision_tower::embed(const at::Tensor& pixels, clip_encoder::scratch& buffers) const
 {
     const std::int64_t n_images = pixels.size(0);
     const std::int64_t side = config_.n_side_patches();
@@ -59,10 +56,18 @@ at::Tensor clip_vision_tower::run(
     by_image.narrow(1, 1, n_tokens - 1)
         .copy_(embedded.view({n_images, n_tokens - 1, config_.hidden_size}));
     by_image.add_(position_embedding_);
-    const at::Tensor hidden = pre_layrnorm_.run(states);
-    const std::array groups{text_group{0, n_images, n_tokens}};
-    encoder_.run(hidden, groups, clip_view::everything, n_layers, buffers, context);
-    return hidden;
+    return pre_layrnorm_.run(states);
+}
+
+void clip_vision_tower::advance(
+    const at::Tensor& hidden,
+    clip_encoder::layer_range layers,
+    clip_encoder::scratch& buffers,
+    run_context& context) const
+{
+    const std::int64_t n_tokens = config_.n_tokens();
+    const std::array groups{text_group{0, hidden.size(0) / n_tokens, n_tokens}};
+    encoder_.run(hidden, groups, clip_view::everything, layers, buffers, context);
 }
 
 at::Tensor clip_vision_tower::pooled(const at::Tensor& hidden) const
@@ -107,7 +112,7 @@ at::Tensor clip_text_tower::run(
         hidden.narrow(0, group.first_row, group.n_rows())
             .view({group.n_texts, group.length, config_.hidden_size})
             .add_(position_embedding_.narrow(0, 0, group.length));
-    encoder_.run(hidden, block.groups, clip_view::backwards, n_layers, buffers, context);
+    encoder_.run(hidden, block.groups, clip_view::backwards, {0, n_layers}, buffers, context);
     return hidden;
 }
 

@@ -27,14 +27,26 @@ public:
 
     const clip_vision_config& config() const noexcept { return config_; }
 
-    /// The states after `n_layers` layers: [n_images * config().n_tokens(), hidden_size] f32, in
-    /// the buffers, valid until the next call; of any content once a stop is requested. pixels:
-    /// [n_images, 3, image_size, image_size] f32.
+    /// The states that go into the layers: [n_images * config().n_tokens(), hidden_size] f32.
+    /// pixels: [n_images, 3, image_size, image_size] f32.
+    at::Tensor embed(const at::Tensor& pixels, clip_encoder::scratch& buffers) const;
+    /// Runs those layers on what `embed` gave, in place; of any content once a stop is requested.
+    void advance(
+        const at::Tensor& hidden,
+        clip_encoder::layer_range layers,
+        clip_encoder::scratch& buffers,
+        run_context& context) const;
+    /// The states after `n_layers` layers: `embed` and `advance`.
     at::Tensor
     run(const at::Tensor& pixels,
         std::int64_t n_layers,
         clip_encoder::scratch& buffers,
-        run_context& context) const;
+        run_context& context) const
+    {
+        at::Tensor hidden = embed(pixels, buffers);
+        advance(hidden, {0, n_layers}, buffers, context);
+        return hidden;
+    }
 
     /// What stands for each image: [n_images, hidden_size] f32 of the states after all layers.
     at::Tensor pooled(const at::Tensor& hidden) const;

@@ -74,7 +74,7 @@ TEST_CASE("checkpoint facts: other families are told by their configuration", "[
     const temp_dir dir;
     dir.write(
         "config.json",
-        R"({"model_type":"llava","architectures":["LlavaForConditionalGeneration"],"vision_config":{},
+        R"({"model_type":"llava_next","architectures":["LlavaNextForConditionalGeneration"],"vision_config":{},
             "text_config":{"hidden_size":64,"num_hidden_layers":3,"num_attention_heads":4,
                            "vocab_size":1024,"max_position_embeddings":4096}})");
     checkpoint_facts facts = blocking_read_checkpoint_facts(dir.path());
@@ -82,7 +82,7 @@ TEST_CASE("checkpoint facts: other families are told by their configuration", "[
     CHECK(facts.hidden_size == 64);
     CHECK(facts.n_layers == 3);
     CHECK(facts.max_tokens == 4096);
-    CHECK(facts.unsupported.starts_with("family 'llava' is not supported"));
+    CHECK(facts.unsupported.starts_with("family 'llava_next' is not supported"));
 
     dir.write("config.json", R"({"model_type":"gpt_neox","architectures":["GPTNeoXForCausalLM"]})");
     CHECK(blocking_read_checkpoint_facts(dir.path()).capability == "text_to_text");

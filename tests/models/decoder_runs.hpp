@@ -61,6 +61,11 @@ public:
     {
         auto prepared = std::make_shared<prepared_prompt>();
         prepared->tokens = std::move(prompt);
+        return add(std::move(prepared), n_tokens);
+    }
+
+    std::size_t add(std::shared_ptr<const prepared_prompt> prepared, std::size_t n_tokens)
+    {
         sched::core_request request;
         request.prompt = std::move(prepared);
         request.params.max_tokens = n_tokens;

@@ -24,6 +24,9 @@ using content_part = std::variant<std::string, image_source>;
 struct message {
     std::string role;  ///< "system", "user", "assistant" or "tool"
     std::vector<content_part> content;
+    /// Images stand where they are among the text, also where the model's template writes those of
+    /// a message first.
+    bool images_in_place{false};
     std::string reasoning;              ///< an assistant's, kept apart from its answer
     std::vector<tool_call> tool_calls;  ///< an assistant's
     std::string tool_call_id;           ///< of a "tool" message: the call it answers

@@ -85,6 +85,10 @@ public:
     /// The same template within other limits.
     chat_template with_limits(const template_limits& value) const;
 
+    /// The same template, for which a message's content is always a list of parts, as templates of
+    /// vision models expect it. Otherwise it is a text where there are no images.
+    chat_template in_parts() const;
+
     /// The text of a conversation for the model, up to where its answer begins: the variable
     /// `add_generation_prompt` is true unless the conversation sets it.
     /// Errors: errc::invalid_argument where the template refuses the conversation (with its own
@@ -106,6 +110,7 @@ private:
     explicit chat_template(std::shared_ptr<const impl> self);
     std::shared_ptr<const impl> self_;
     template_limits limits_;
+    bool in_parts_{false};
     std::optional<std::chrono::system_clock::time_point> now_;
 };
 

@@ -68,6 +68,7 @@ MODELPOOL_DECL message image_message(std::vector<image_source> images, const std
             errc::invalid_argument,
             "the prompt has " + std::to_string(n_marks) + " <image> marks, expected " +
                 std::to_string(images.size()) + ", one for each image"};
+    made.images_in_place = n_marks > 0;
     if (begin < text.size()) made.content.emplace_back(text.substr(begin));
     return made;
 }
