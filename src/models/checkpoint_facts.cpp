@@ -19,6 +19,7 @@
 #include "models/image_rows.hpp"
 #include "models/jina_bert_config.hpp"
 #include "models/llava_config.hpp"
+#include "models/mmproj.hpp"
 #include "models/new_config.hpp"
 #include "models/nv_embed_config.hpp"
 #include "models/qwen2_config.hpp"
@@ -461,6 +462,31 @@ void try_add_decoder(const fs::path& dir, const json_file& config, checkpoint_fa
     }
 }
 
+// Beside a model may lie what makes it take images. One of another model does not count.
+void try_add_image_encoder(const fs::path& model, checkpoint_facts& facts)
+{
+    const std::optional<fs::path> path = blocking_find_mmproj(model);
+    if (!path || !facts.runnable()) return;
+    const auto file = weights::gguf_file::blocking_open(*path);
+    try {
+        const llava_config config = read_mmproj_config(file->header());
+        if (config.text_hidden != static_cast<std::int64_t>(facts.hidden_size)) return;
+        facts.capability = "vision";
+        facts.replica_bytes += image_bytes(config);
+        facts.weight_bytes += file->file_bytes();
+        facts.mapped_bytes += file->file_bytes();
+    } catch (const error& problem) {
+        if (problem.code() != model_errc::unsupported) throw;
+    }
+}
+
+checkpoint_facts read_gguf_facts(const fs::path& path, const fs::path& model)
+{
+    checkpoint_facts facts = blocking_read_gguf_facts(model);
+    try_add_image_encoder(path, facts);
+    return facts;
+}
+
 checkpoint_facts read_folder_facts(const fs::path& dir)
 {
     // The encoder of older sentence-transformers checkpoints lies in a folder of its own.
@@ -501,7 +527,7 @@ checkpoint_facts blocking_read_checkpoint_facts(const fs::path& path)
     if (!fs::exists(status))
         throw error{model_errc::bad_file, path.string() + ": no such file or folder"};
     if (!fs::is_directory(status)) {
-        if (path.extension() == ".gguf") return blocking_read_gguf_facts(path);
+        if (path.extension() == ".gguf") return read_gguf_facts(path, path);
         throw error{
             model_errc::unsupported,
             path.string() + ": is neither a checkpoint folder nor a .gguf file"};
@@ -515,7 +541,7 @@ checkpoint_facts blocking_read_checkpoint_facts(const fs::path& path)
     }
     if (!has_config)
         if (const std::optional<fs::path> file = blocking_find_gguf(path))
-            return blocking_read_gguf_facts(*file);
+            return read_gguf_facts(path, *file);
     if (!has_config)
         throw error{
             model_errc::bad_file,

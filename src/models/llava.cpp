@@ -15,13 +15,17 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "models/clip_config.hpp"
+#include "models/gguf_folder.hpp"
 #include "models/image_encoder.hpp"
 #include "models/llava_config.hpp"
 #include "models/load_decoder.hpp"
+#include "models/mmproj.hpp"
 #include "torch/clip_towers.hpp"
 #include "torch/errors.hpp"
 #include "torch/layers.hpp"
@@ -193,13 +197,36 @@ std::unique_ptr<generator> load_folder(const fs::path& dir, const load_options& 
     return load_folder_decoder(dir, llava_text_config(config_file), options, std::move(images));
 }
 
+std::unique_ptr<generator>
+load_gguf(const fs::path& model, const fs::path& encoder, const load_options& options)
+{
+    const auto file = weights::gguf_file::blocking_open(encoder);
+    const llava_config config = read_mmproj_config(file->header());
+    auto shared = std::make_shared<llava_shared>(
+        llava_shared{config, read_mmproj_preprocessor(file->header(), config), {}, {}, {}, {}});
+    read_weights(*shared, read_mmproj_weights(file, config), options.stop());
+    image_input images;
+    images.encoder = std::make_shared<const llava_encoder>(std::move(shared));
+    return load_gguf_decoder(model, options, std::move(images));
+}
+
 }  // namespace
 
 std::unique_ptr<generator> load_llava(const fs::path& path, const load_options& options)
 {
     return nn::translated("loading " + path.string(), [&]() -> std::unique_ptr<generator> {
         const c10::InferenceMode no_autograd;
-        return load_folder(path, options);
+        std::error_code ignored;
+        if (fs::exists(path / "config.json", ignored)) return load_folder(path, options);
+        const bool is_folder = fs::is_directory(path, ignored);
+        const auto model = is_folder ? blocking_find_gguf(path) : std::optional{path};
+        const auto encoder = blocking_find_mmproj(path);
+        if (!model || !encoder)
+            throw error{
+                model_errc::bad_file,
+                path.string() + ": expected config.json, or a GGUF file and one with \"mmproj\" "
+                                "in its name beside it"};
+        return load_gguf(*model, *encoder, options);
     });
 }
 

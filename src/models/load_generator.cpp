@@ -103,13 +103,17 @@ std::map<std::string, std::string> special_tokens(const weights::gguf_header& he
     return made;
 }
 
-std::optional<text::chat_template> gguf_template(const weights::gguf_header& header)
+std::optional<text::chat_template>
+gguf_template(const weights::gguf_header& header, bool takes_images)
 {
     const auto source = header.find_string("tokenizer.chat_template");
     if (source)
         return text::chat_template::from_source(*source, special_tokens(header), header.name());
+    // The first vision models came as decoders of the architecture "llama", which says nothing of
+    // how they were taught to talk.
     return text::chat_template::of_family(
-        header.need_string("general.architecture"), special_tokens(header));
+        takes_images ? "llava" : header.need_string("general.architecture"),
+        special_tokens(header));
 }
 
 }  // namespace
@@ -138,7 +142,7 @@ load_gguf_decoder(const fs::path& path, const load_options& options, image_input
     for (const char* key : {"eos_token_id", "eot_token_id", "eom_token_id"})
         add_end(ends, header.find_int("tokenizer.ggml." + std::string{key}, 0, n_rows - 1), n_rows);
     add_usual_ends(ends, tokenizer, n_rows);
-    std::optional<text::chat_template> layout = gguf_template(header);
+    std::optional<text::chat_template> layout = gguf_template(header, images.encoder != nullptr);
     const decoder::weight_layout how = layout_for(file->weight_bytes());
     auto source = decoder::make_weight_source(std::move(file));
     return make_decoder_generator(std::make_shared<const decoder_parts>(

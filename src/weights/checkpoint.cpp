@@ -109,6 +109,18 @@ shard_map blocking_read_index(const fs::path& path)
 
 }  // namespace
 
+std::shared_ptr<const checkpoint>
+checkpoint::of_tensors(fs::path path, tensor_map tensors, std::shared_ptr<const void> owner)
+{
+    const std::shared_ptr<checkpoint> result{new checkpoint};
+    result->path_ = std::move(path);
+    result->own_ = std::move(tensors);
+    result->owner_ = std::move(owner);
+    for (const auto& [name, tensor] : result->own_)
+        result->tensors_.emplace(name, &tensor);
+    return result;
+}
+
 std::shared_ptr<const checkpoint> checkpoint::blocking_open(const fs::path& path)
 {
     const std::shared_ptr<checkpoint> result{new checkpoint};

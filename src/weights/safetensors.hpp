@@ -107,6 +107,11 @@ public:
     /// shard lacks, one tensor in two shards; and all of `safetensors_file::blocking_open`.
     static std::shared_ptr<const checkpoint> blocking_open(const std::filesystem::path& path);
 
+    /// The tensors of a file of another format, by the names of this one. `owner` keeps alive what
+    /// they view.
+    static std::shared_ptr<const checkpoint>
+    of_tensors(std::filesystem::path path, tensor_map tensors, std::shared_ptr<const void> owner);
+
     /// Null where there is no tensor of that name.
     const tensor_view* find(std::string_view name) const noexcept;
     const std::vector<std::shared_ptr<const safetensors_file>>& files() const noexcept
@@ -128,7 +133,9 @@ private:
 
     std::filesystem::path path_;
     std::vector<std::shared_ptr<const safetensors_file>> files_;
-    std::map<std::string_view, const tensor_view*> tensors_;  // the names lie in files_
+    std::map<std::string_view, const tensor_view*> tensors_;  // the names lie in files_ or own_
+    tensor_map own_;                                          // of another format
+    std::shared_ptr<const void> owner_;
 };
 
 }  // namespace modelpool::weights

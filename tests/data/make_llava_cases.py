@@ -15,6 +15,7 @@ import json
 import pathlib
 import shutil
 
+import gguf
 import numpy
 import torch
 from PIL import Image, ImageOps
@@ -137,7 +138,7 @@ def answer(model, tokenizer, processor, images, prompt):
     return {"prompt": prompt, "text": text, "prompt_ids": prompt_ids, "ids": made, "logits": first}
 
 
-def checkpoint(folder, pictures, *, config, layout, dtype=torch.float32, n_files=1, crop=28):
+def checkpoint(folder, pictures, *, config, layout, dtype=torch.float32, n_files=1, crop=28, change=None):
     model = LlavaForConditionalGeneration(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -147,6 +148,8 @@ def checkpoint(folder, pictures, *, config, layout, dtype=torch.float32, n_files
             if "embed_tokens" in name:
                 noise *= 2
             parameter.copy_(noise.to(dtype).float())
+    if change:
+        change(model)
     folder.mkdir(parents=True)
     written = config.to_dict() | {"architectures": ["LlavaForConditionalGeneration"]}
     (folder / "config.json").write_text(json.dumps(written, indent=1, default=str) + "\n")
@@ -173,6 +176,102 @@ def checkpoint(folder, pictures, *, config, layout, dtype=torch.float32, n_files
     return model
 
 
+TOWER_NAMES = {
+    "embeddings.class_embedding": "v.class_embd", "embeddings.patch_embedding": "v.patch_embd",
+    "embeddings.position_embedding": "v.position_embd", "pre_layrnorm": "v.pre_ln",
+    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
+    "self_attn.out_proj": "attn_out", "layer_norm1": "ln1", "layer_norm2": "ln2",
+    # As the first converter had them, and the public files have them still.
+    "mlp.fc1": "ffn_down", "mlp.fc2": "ffn_up"}
+
+
+def encoder_tensors(state, n_layers):
+    """What a file of an image encoder has: without the last layer, which nothing looks at."""
+    for name, tensor in state.items():
+        if name.startswith("model.multi_modal_projector.linear_"):
+            which, ending = name.removeprefix("model.multi_modal_projector.linear_").split(".")
+            yield f"mm.{2 * (int(which) - 1)}.{ending}", tensor
+        elif name.startswith("model.vision_tower."):
+            stem = name.removeprefix("model.vision_tower.")
+            stem, ending = (stem, "") if stem.endswith("class_embedding") else stem.rsplit(".", 1)
+            if stem in TOWER_NAMES:
+                yield TOWER_NAMES[stem] + (f".{ending}" if ending else ""), tensor
+            elif stem.startswith("encoder.layers."):
+                _, _, layer, part = stem.split(".", 3)
+                if int(layer) < n_layers - 1:
+                    yield f"v.blk.{layer}.{TOWER_NAMES[part]}.{ending}", tensor
+
+
+def write_encoder(path, config, state, quantized):
+    vision = config.vision_config
+    writer = gguf.GGUFWriter(path, "clip")
+    for key, value in (("has_text_encoder", False), ("has_vision_encoder", True), ("has_llava_projector", True),
+                       ("use_gelu", False)):
+        writer.add_bool(f"clip.{key}", value)
+    writer.add_string("clip.projector_type", "mlp")
+    for key, value in (
+            ("image_size", vision.image_size), ("patch_size", vision.patch_size),
+            ("embedding_length", vision.hidden_size), ("feed_forward_length", vision.intermediate_size),
+            ("projection_dim", vision.projection_dim), ("attention.head_count", vision.num_attention_heads),
+            ("block_count", vision.num_hidden_layers - 1)):
+        writer.add_uint32(f"clip.vision.{key}", value)
+    writer.add_float32("clip.vision.attention.layer_norm_epsilon", vision.layer_norm_eps)
+    writer.add_array("clip.vision.image_mean", [0.48145466, 0.4578275, 0.40821073])
+    writer.add_array("clip.vision.image_std", [0.26862954, 0.26130258, 0.27577711])
+    for name, tensor in encoder_tensors(state, vision.num_hidden_layers):
+        values = tensor.float().numpy()
+        if name == quantized:
+            packed = gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q8_0)
+            writer.add_tensor(name, packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+        else:
+            writer.add_tensor(name, values if values.ndim == 1 else values.astype(numpy.float16))
+    finish(writer)
+
+
+def write_decoder(path, config, state):
+    """Of the first years: without a template, and without a token for images."""
+    writer = gguf.GGUFWriter(path, "llama")
+    decoders_made.write_values(writer, "llama", config.text_config)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list([t.replace(MARK, "<extra>") for t in TOKENS] + ["<more>", "<most>"])
+    writer.add_token_types([1] * 258 + [3] * 6)
+    writer.add_token_merges(decoders_made.MERGES)
+    writer.add_bos_token_id(BEGIN)
+    writer.add_eos_token_id(END)
+    writer.add_add_bos_token(True)
+    plain = {k.replace("model.language_model.", "model."): v.float().numpy() for k, v in state.items()
+             if k.startswith(("model.language_model.", "lm_head."))}
+    for name, values in decoders_made.gguf_tensors("llama", config.text_config, plain).items():
+        writer.add_tensor(name, numpy.ascontiguousarray(values if values.ndim == 1 else values.astype(numpy.float16)))
+    finish(writer)
+
+
+def finish(writer):
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def gguf_checkpoint(folder, pictures, config):
+    """The same answers from a file of the decoder and one of the image encoder."""
+    quantized = "v.blk.1.attn_out.weight"
+    half = "model.vision_tower.encoder.layers.1.self_attn.out_proj.weight"
+    def prepare(model):
+        weight = model.get_parameter(half)
+        packed = gguf.quants.quantize(weight.detach().numpy(), gguf.GGMLQuantizationType.Q8_0)
+        values = gguf.quants.dequantize(packed, gguf.GGMLQuantizationType.Q8_0)
+        with torch.no_grad():
+            weight.copy_(torch.from_numpy(values))
+    model = checkpoint(folder, pictures, config=config, layout="flat", dtype=torch.float16, change=prepare)
+    for name in [p.name for p in folder.iterdir() if p.name != "case.json"]:
+        (folder / name).unlink()
+    state = model.state_dict()
+    write_decoder(folder / "model-f16.gguf", config, state)
+    write_encoder(folder / "mmproj-model-f16.gguf", config, state, quantized)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
@@ -190,6 +289,7 @@ def main():
         config=configuration(
             vision_feature_select_strategy="full", vision_feature_layer=-1, multimodal_projector_bias=False,
             image_size=30, image_seq_length=17, hidden_act="quick_gelu"))
+    gguf_checkpoint(given.output / "gguf_f16", pictures, configuration(hidden_size=32))
 
 
 if __name__ == "__main__":

@@ -229,6 +229,42 @@ TEST_CASE("llava: an inspected folder says what it takes, and its card loads it"
     CHECK(models::blocking_card(llava_dir("flat_f32")).kind() == capability::vision);
 }
 
+TEST_CASE("llava: a GGUF file with its image encoder beside it gives the reference's answers")
+{
+    const std::filesystem::path dir = llava_dir("gguf_f16");
+    for (const std::filesystem::path& path : {dir, dir / "model-f16.gguf"}) {
+        const auto model = load_llava(path);
+        CHECK(model->info().takes_images);
+        for (const llava_item& item : items_of("gguf_f16")) {
+            CAPTURE(path.string(), item.prompt);
+            const auto prompt = prepare(*model, item.prompt, item.images);
+            // The tokenizer of such a file does not know the mark of an image.
+            CHECK(prompt->tokens.size() == item.prompt_ids.size());
+            const decoded got = answer(*model, prompt, item.ids.size());
+            CHECK(got.ids == item.ids);
+            for (std::size_t i = 0; i < item.logits.size(); ++i)
+                if (std::abs(got.logits.front()[i] - item.logits[i]) > 1e-3F)
+                    FAIL("logit " << i << ": " << got.logits.front()[i] << ", " << item.logits[i]);
+        }
+        const models::inspection found = models::blocking_inspect(path);
+        CHECK(found.kind == capability::vision);
+        CHECK(found.runnable());
+    }
+    // Without the encoder the same file is a decoder of texts alone.
+    spoiled_copy copy{dir};
+    copy.remove("mmproj-model-f16.gguf");
+    CHECK(models::blocking_inspect(copy.path()).kind == capability::text_to_text);
+    CHECK(failure(model_errc::bad_file, [&] {
+              load_llava(copy.path());
+          }).find("mmproj") != std::string::npos);
+    copy.write("mmproj.gguf", "GGUF");
+    failure(model_errc::bad_file, [&] { load_llava(copy.path()); });
+    copy.write("other-mmproj.gguf", "GGUF");
+    CHECK(failure(model_errc::bad_file, [&] {
+              load_llava(copy.path());
+          }).find("other-mmproj.gguf") != std::string::npos);
+}
+
 TEST_CASE("llava: variants that are not computed are refused by name")
 {
     const auto refused = [](const char* field, nlohmann::json value) {

@@ -8,9 +8,10 @@
 
 namespace modelpool::models {
 
-/// Loads a LLaVA 1.5 model from a checkpoint folder: the vision tower of CLIP, the projector, the
-/// decoder with its tokenizer and chat template, and the preprocessing of its
-/// `preprocessor_config.json`. The decoder is what `load_generator` loads; an image takes the
+/// Loads a LLaVA 1.5 model: the vision tower of CLIP, the projector, the decoder with its tokenizer
+/// and chat template, and the preprocessing. `path` is a folder as transformers writes it
+/// (config.json, preprocessor_config.json, safetensors), or a GGUF file, or a folder with one, beside
+/// which lies that of the image encoder, with "mmproj" in its name. The decoder is what `load_generator` loads; an image takes the
 /// positions of a prompt where the text has its mark, and requests share what images have in
 /// common as they share text.
 ///

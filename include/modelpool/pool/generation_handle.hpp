@@ -51,10 +51,10 @@ public:
     /// Runs: prepared and computed on a worker's own thread, in one batch with whatever else it
     /// generates; completes on the caller's executor. Images that lie on the web are got before the
     /// request queues.
-    /// Errors: errc::invalid_argument for a parameter out of its range, errc::unsupported for what
-    /// the model lacks (a template, images, a schema); text_errc::not_utf8, text_errc::bad_id;
-    /// model_errc::context_overflow; model_errc::bad_file for an image that cannot be decoded; of
-    /// images on the web hub_errc and errc::timed_out; pool_errc::queue_full, shut_down,
+    /// Errors: errc::invalid_argument for a parameter out of its range and for an image that cannot
+    /// be read or decoded (of several, with its place); errc::unsupported for what the model lacks
+    /// (a template, images, a schema); text_errc::not_utf8, text_errc::bad_id;
+    /// model_errc::context_overflow; of images on the web hub_errc and errc::timed_out; pool_errc::queue_full, shut_down,
     /// memory_exhausted, deadline_missed, worker_lost, circuit_open; where the model had to be
     /// loaded, whatever its loader threw. What happens after that, the stream says.
     /// Cancellation: terminal and partial at any time; total until a worker has begun. The caller
@@ -158,9 +158,9 @@ public:
     /// Runs: prepared and computed on a worker's own thread, in one batch with whatever else it
     /// generates; completes on the caller's executor. An image that lies on the web is got before
     /// the request queues.
-    /// Errors: errc::invalid_argument for a parameter out of its range, errc::unsupported for what
-    /// the model lacks; text_errc::not_utf8, text_errc::bad_id; model_errc::context_overflow;
-    /// model_errc::bad_file for an image that cannot be decoded; of one on the web hub_errc and
+    /// Errors: errc::invalid_argument for a parameter out of its range and for an image that cannot
+    /// be read or decoded; errc::unsupported for what the model lacks; text_errc::not_utf8,
+    /// text_errc::bad_id; model_errc::context_overflow; of one on the web hub_errc and
     /// errc::timed_out; model_errc::failed, out_of_memory, device_lost; pool_errc::queue_full, shut_down,
     /// memory_exhausted, deadline_missed, worker_lost, circuit_open; where the model had to be
     /// loaded, whatever its loader threw. What happens after that, the stream says.
