@@ -483,7 +483,12 @@ void try_add_image_encoder(const fs::path& model, checkpoint_facts& facts)
 checkpoint_facts read_gguf_facts(const fs::path& path, const fs::path& model)
 {
     checkpoint_facts facts = blocking_read_gguf_facts(model);
-    try_add_image_encoder(path, facts);
+    try {
+        try_add_image_encoder(path, facts);
+    } catch (const error&) {
+        // A model that is named itself runs, whatever lies beside it.
+        if (path != model) throw;
+    }
     return facts;
 }
 

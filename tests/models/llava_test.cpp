@@ -259,7 +259,11 @@ TEST_CASE("llava: a GGUF file with its image encoder beside it gives the referen
           }).find("mmproj") != std::string::npos);
     copy.write("mmproj.gguf", "GGUF");
     failure(model_errc::bad_file, [&] { load_llava(copy.path()); });
+    const std::filesystem::path named = copy.path() / "model-f16.gguf";
+    failure(model_errc::bad_file, [&] { models::blocking_inspect(copy.path()); });
+    CHECK(models::blocking_inspect(named).kind == capability::text_to_text);
     copy.write("other-mmproj.gguf", "GGUF");
+    CHECK(models::blocking_inspect(named).kind == capability::text_to_text);
     CHECK(failure(model_errc::bad_file, [&] {
               load_llava(copy.path());
           }).find("other-mmproj.gguf") != std::string::npos);
