@@ -96,7 +96,8 @@ void run_inspect(program& self, const inspect_arguments& given)
         throw usage_error{"the model was given both as an argument and with --model"};
     if (common.model.empty()) common.model = given.path;
     const settings wanted{common};
-    const models::inspection found = models::blocking_inspect(blocking_find_checkpoint(wanted));
+    const models::inspection found =
+        models::blocking_inspect(blocking_find_checkpoint(wanted), wanted.dtype);
     if (wanted.json)
         output::document{self.out}.write(to_json(wanted.model, found));
     else
@@ -120,6 +121,10 @@ void add_inspect(CLI::App& app, program& self)
     auto given = std::make_shared<inspect_arguments>();
     command->add_option("MODEL", given->path, "The same as --model");
     add_model_options(*command, given->common);
+    command
+        ->add_option(
+            "--dtype", given->common.dtype, "What it would compute in: auto, f32, q8_0 or q4_k")
+        ->capture_default_str();
     add_cache_options(*command, given->common);
     add_output_options(*command, given->common, false);
     command->footer(footer);

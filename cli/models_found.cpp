@@ -205,7 +205,7 @@ card blocking_find_card(const settings& wanted)
 {
     require_model(wanted);
     if (is_folder(wanted.model) || is_file(wanted.model))
-        return models::blocking_card(wanted.model);
+        return models::blocking_card(wanted.model, wanted.dtype);
     if (std::optional<card> known = find_in_catalogue(wanted.model)) {
         const snapshot found = blocking_fetch(wanted, known->repo, known->files);
         // The loader fetches again: of the very commit that is here now, and so without a network.
@@ -213,8 +213,8 @@ card blocking_find_card(const settings& wanted)
             known->repo = repository{known->repo.id() + "@" + found.commit()};
         return std::move(*known);
     }
-    card about =
-        models::blocking_card(model_path(wanted, blocking_fetch_named(wanted, checkpoint_files())));
+    const snapshot found = blocking_fetch_named(wanted, checkpoint_files());
+    card about = models::blocking_card(model_path(wanted, found), wanted.dtype);
     about.key = wanted.model;
     return about;
 }

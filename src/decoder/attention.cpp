@@ -398,8 +398,11 @@ private:
                 own_values_.data() + head * value_size * rank);
         }
         maker.source().release(joint);
-        key_ = expert_matrices{maker, split(own_keys_, sizes.kv_rank, n_plain_)};
-        value_ = expert_matrices{maker, split(own_values_, sizes.value_size, sizes.kv_rank)};
+        constexpr auto use = matrix_use::latent;
+        key_ = expert_matrices{maker, split(own_keys_, sizes.kv_rank, n_plain_), use};
+        value_ = expert_matrices{maker, split(own_values_, sizes.value_size, sizes.kv_rank), use};
+        if (key_.takes_quantized()) own_keys_ = {};
+        if (value_.takes_quantized()) own_values_ = {};
     }
 
     std::vector<stored_matrix>

@@ -1,10 +1,17 @@
 #include "decoder/matrices.hpp"
 
+#include <modelpool/error.hpp>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <stdexcept>
+#include <utility>
 
+#include "kernels/quantized_linear.hpp"
 #include "kernels/rows.hpp"
+#include "support/printable.hpp"
+#include "support/stop.hpp"
 
 namespace modelpool::decoder {
 
@@ -30,6 +37,20 @@ void split(const float* x, std::int64_t n, float* high, float* low)
             low[k] = x[k] - high[k];
         }
     }
+}
+
+bool all_of_type(std::span<const stored_matrix> all, kernels::block_type type)
+{
+    return std::ranges::all_of(all, [&](const stored_matrix& each) { return each.type == type; });
+}
+
+bool lie_together(std::span<const stored_matrix> all)
+{
+    for (std::size_t i = 1; i < all.size(); ++i) {
+        const std::span<const std::byte> before = all[i - 1].data;
+        if (before.data() + before.size() != all[i].data.data()) return false;
+    }
+    return all_of_type(all, all.front().type);
 }
 
 void add_halves(const matrix& both, const matrix& y, machine& on)
@@ -73,36 +94,73 @@ void apply(const linear& weights, matrix x, matrix y, activations& by, machine& 
     apply(weights, by, y, on);
 }
 
-linear matrix_maker::make(const stored_matrix& from) const
+linear matrix_maker::make(const stored_matrix& from, matrix_use use) const
 {
-    return make(from, 1);
+    std::optional<linear> made = join({&from, 1}, use);
+    return std::move(*made);
 }
 
-linear matrix_maker::make(const stored_matrix& first, std::int64_t n_experts) const
+std::optional<linear>
+matrix_maker::join(std::span<const stored_matrix> experts, matrix_use use) const
 {
+    support::end_if_stopped(watch_.stop, experts.front().name);
+    const stored_matrix& first = experts.front();
+    if (const auto to = quantized_type(layout_, use, first.type, first.n_columns))
+        if (all_of_type(experts, first.type)) return round(experts, *to);
+    if (!lie_together(experts)) return std::nullopt;
+    stored_matrix all = first;
+    all.data = {first.data.data(), first.data.size() * experts.size()};
     const auto how =
-        layout_ == weight_layout::packed ? linear::layout::packed : linear::layout::stored;
-    linear made{first.type, first.data, first.n_rows, first.n_columns, how, &team_, n_experts};
-    if (!made.refers_to_bytes()) source_.release(first);
+        layout_ == weight_layout::stored ? linear::layout::stored : linear::layout::packed;
+    const auto n_experts = static_cast<std::int64_t>(experts.size());
+    linear made{all.type, all.data, all.n_rows, all.n_columns, how, &team_, n_experts};
+    if (!made.refers_to_bytes()) source_.release(all);
+    note(all.data.size());
     return made;
 }
 
-expert_matrices::expert_matrices(
-    const matrix_maker& maker, const std::vector<stored_matrix>& experts)
+linear matrix_maker::round(std::span<const stored_matrix> from, kernels::block_type to) const
 {
-    bool together = true;
-    for (std::size_t i = 1; i < experts.size(); ++i)
-        together =
-            together && experts[i].type == experts[0].type &&
-            experts[i - 1].data.data() + experts[i - 1].data.size() == experts[i].data.data();
-    if (together) {
-        stored_matrix all = experts.front();
-        all.data = {all.data.data(), all.data.size() * experts.size()};
-        joined_ = maker.make(all, static_cast<std::int64_t>(experts.size()));
+    const stored_matrix& first = from.front();
+    std::vector<std::span<const std::byte>> experts;
+    for (const stored_matrix& each : from)
+        experts.push_back(each.data);
+    const auto read = [&](std::span<const std::byte> part) {
+        stored_matrix gone = first;
+        gone.data = part;
+        source_.release(gone);
+        note(part.size());
+        support::end_if_stopped(watch_.stop, first.name);
+    };
+    try {
+        return kernels::quantized_linear(
+            to, {first.type, first.n_rows, first.n_columns, experts}, team_, read);
+    } catch (const std::domain_error& problem) {
+        throw error{
+            model_errc::bad_file,
+            "the tensor " + support::in_quotes(first.name) +
+                " cannot be quantised: " + problem.what()};
+    }
+}
+
+void matrix_maker::note(std::size_t n_bytes) const
+{
+    n_done_ += n_bytes;
+    const std::uint64_t total = source_.weight_bytes();
+    if (!watch_.progress || n_done_ - n_told_ < total / 100) return;
+    n_told_ = n_done_;
+    watch_.progress(std::min(n_done_, total), total);
+}
+
+expert_matrices::expert_matrices(
+    const matrix_maker& maker, const std::vector<stored_matrix>& experts, matrix_use use)
+{
+    if (std::optional<linear> all = maker.join(experts, use)) {
+        joined_ = std::move(*all);
         return;
     }
     for (const stored_matrix& each : experts)
-        single_.push_back(maker.make(each));
+        single_.push_back(maker.make(each, use));
 }
 
 std::int64_t expert_matrices::n_out() const noexcept

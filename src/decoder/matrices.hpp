@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "decoder/load_watch.hpp"
+#include "decoder/quantization.hpp"
 #include "decoder/weight_source.hpp"
 #include "kernels/linear.hpp"
 #include "kernels/scratch.hpp"
@@ -54,41 +56,53 @@ void apply(
     activations& by,
     machine& on);
 
-/// Where weights are computed on.
-enum class weight_layout {
-    packed = 1,  ///< copied once into the kernels' own order; the file's pages are given back
-    stored,      ///< in the mapped file, so that the system may drop what is not in use
-};
-
 /// Makes the matrices of a decoder from its source.
 class matrix_maker {
 public:
-    matrix_maker(const weight_source& source, weight_layout layout, kernels::thread_team& team)
+    matrix_maker(
+        const weight_source& source,
+        weight_layout layout,
+        kernels::thread_team& team,
+        const load_watch& watch)
         : source_{source}
         , layout_{layout}
         , team_{team}
+        , watch_{watch}
     {}
 
     const weight_source& source() const noexcept { return source_; }
-    kernels::linear make(const stored_matrix& from) const;
+    /// Errors: those of the source; model_errc::bad_file for numbers that cannot be rounded to
+    /// blocks; operation_aborted when asked to stop.
+    kernels::linear make(const stored_matrix& from, matrix_use use) const;
     kernels::linear make(const std::string& name, std::int64_t n_rows, std::int64_t n_columns) const
     {
-        return make(source_.matrix(name, n_rows, n_columns));
+        return make(source_.matrix(name, n_rows, n_columns), use_of(name));
     }
-    /// Several matrices of one shape that lie one after another.
-    kernels::linear make(const stored_matrix& first, std::int64_t n_experts) const;
+    /// Several matrices of one shape and type, as one; empty where they lie apart and stay where
+    /// they are. Errors: as above.
+    std::optional<kernels::linear>
+    join(std::span<const stored_matrix> experts, matrix_use use) const;
 
 private:
+    kernels::linear round(std::span<const stored_matrix> from, kernels::block_type to) const;
+    void note(std::size_t n_bytes) const;
+
     const weight_source& source_;
     weight_layout layout_;
     kernels::thread_team& team_;
+    const load_watch& watch_;
+    mutable std::uint64_t n_done_{0};
+    mutable std::uint64_t n_told_{0};
 };
 
 /// The matrices of a mixture's experts, however the file has them.
 class expert_matrices {
 public:
     expert_matrices() = default;
-    expert_matrices(const matrix_maker& maker, const std::vector<stored_matrix>& experts);
+    expert_matrices(
+        const matrix_maker& maker,
+        const std::vector<stored_matrix>& experts,
+        matrix_use use = matrix_use::layer);
 
     std::int64_t n_out() const noexcept;
     bool takes_quantized() const noexcept;

@@ -67,7 +67,7 @@ decoder_model::decoder_model(
     decoder_config config,
     std::unique_ptr<const weight_source> source,
     weight_layout layout,
-    const stop_flag& stop)
+    const load_watch& watch)
     : config_{std::move(config)}
     , source_{std::move(source)}
 {
@@ -78,12 +78,12 @@ decoder_model::decoder_model(
     if (source_->has("rope_freqs.weight"))
         divisors = source_->numbers("rope_freqs.weight", sizes.n_rotary / 2);
     positions_ = rope{sizes, config_.pairs, divisors};
-    kernels::thread_team team{1};
-    const matrix_maker maker{*source_, layout, team};
+    kernels::thread_team team{watch.n_threads};
+    const matrix_maker maker{*source_, layout, team, watch};
     read_outer(maker);
     layers_.resize(static_cast<std::size_t>(sizes.n_layers));
     for (std::int64_t i = 0; i < sizes.n_layers; ++i) {
-        support::end_if_stopped(stop, sizes.file);
+        support::end_if_stopped(watch.stop, sizes.file);
         const std::string prefix = "blk." + std::to_string(i) + ".";
         layer& one = layers_[static_cast<std::size_t>(i)];
         one.attention_norm = source_->numbers(prefix + "attn_norm.weight", sizes.hidden);
@@ -101,7 +101,8 @@ void decoder_model::read_outer(const matrix_maker& maker)
     final_norm_ = source_->numbers("output_norm.weight", sizes.hidden);
     // Without a matrix of its own, the output shares that of the words.
     const bool tied = !source_->has("output.weight");
-    head_ = tied ? maker.make(words_) : maker.make("output.weight", sizes.vocab_size, sizes.hidden);
+    head_ = tied ? maker.make(words_, matrix_use::output)
+                 : maker.make("output.weight", sizes.vocab_size, sizes.hidden);
 }
 
 // A part of a layer that is left out would give another model's answers.

@@ -38,15 +38,16 @@ struct decoder_state {
 /// Immutable and shared by replicas.
 class decoder_model {
 public:
-    /// Reads all weights. `stop` is asked between layers.
+    /// Reads all weights on `watch.n_threads`; it is asked and told at each tensor.
     /// Errors: those of the source, where an error names the tensor; model_errc::bad_config for
     /// sizes that do not fit together; model_errc::unsupported for a tensor of a layer that this
-    /// configuration has no use for; operation_aborted when asked to stop.
+    /// configuration has no use for; model_errc::bad_file for numbers that cannot be quantised;
+    /// operation_aborted when asked to stop.
     decoder_model(
         decoder_config config,
         std::unique_ptr<const weight_source> source,
         weight_layout layout,
-        const stop_flag& stop);
+        const load_watch& watch);
     decoder_model(const decoder_model&) = delete;
     decoder_model& operator=(const decoder_model&) = delete;
     decoder_model(decoder_model&&) = delete;

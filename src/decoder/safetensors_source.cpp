@@ -108,8 +108,10 @@ public:
         return values;
     }
 
-    // Pages of safetensors stay: norms and matrices share them.
-    void release(const stored_matrix&) const noexcept override {}
+    void release(const stored_matrix& matrix) const noexcept override
+    {
+        files_->drop_pages(matrix.data);
+    }
 
     std::vector<std::string> unused() const override { return {}; }
     std::size_t weight_bytes() const noexcept override { return files_->weight_bytes(); }
@@ -194,6 +196,7 @@ private:
         made.n_rows = shape.size() > 1 ? shape[0] : 1;
         made.n_columns = shape.back();
         made.data = tensor->data;
+        made.name = name;
         return made;
     }
 

@@ -4,6 +4,7 @@
 
 #include "kernels/block_type.hpp"
 #include "kernels/half.hpp"
+#include "kernels/k_quantize.hpp"
 
 namespace modelpool::kernels {
 namespace {
@@ -90,95 +91,6 @@ void store_q8_0(const float* x, std::byte* to)
     }
 }
 
-/// A group of Q4_K as scale·code − minimum: the scale, among some around the range's, with the least
-/// squared error, the minimum following from it by least squares.
-void fit_group(const float* x, float& scale, float& minimum)
-{
-    float least = 0.0F;  // the minimum is stored without a sign
-    float greatest = 0.0F;
-    for (int k = 0; k != 32; ++k) {
-        least = std::min(least, x[k]);
-        greatest = std::max(greatest, x[k]);
-    }
-    scale = (greatest - least) / 15.0F;
-    minimum = -least;
-    if (scale == 0.0F) return;
-    double best = -1.0;
-    const float range = greatest - least;
-    for (int step = -8; step <= 8; ++step) {
-        const float inverse = (15.0F + 0.15F * static_cast<float>(step)) / range;
-        double n_c = 0;
-        double n_cc = 0;
-        double n_x = 0;
-        double n_cx = 0;
-        std::uint32_t code[32];
-        for (int k = 0; k != 32; ++k) {
-            code[k] = code_of((x[k] - least) * inverse, 15);
-            const auto c = static_cast<double>(code[k]);
-            n_c += c;
-            n_cc += c * c;
-            n_x += static_cast<double>(x[k]);
-            n_cx += c * static_cast<double>(x[k]);
-        }
-        const double determinant = 32.0 * n_cc - n_c * n_c;
-        if (determinant <= 0.0) continue;
-        double s = (32.0 * n_cx - n_c * n_x) / determinant;
-        double m = (n_c * n_cx - n_cc * n_x) / determinant;
-        if (m < 0.0) {
-            m = 0.0;
-            s = n_cx / n_cc;
-        }
-        if (s <= 0.0) continue;
-        double error = 0;
-        for (int k = 0; k != 32; ++k) {
-            const double e = s * code[k] - m - static_cast<double>(x[k]);
-            error += e * e;
-        }
-        if (best < 0.0 || error < best) {
-            best = error;
-            scale = static_cast<float>(s);
-            minimum = static_cast<float>(m);
-        }
-    }
-}
-
-void store_six_bits(
-    const std::uint32_t (&scale)[8], const std::uint32_t (&minimum)[8], std::byte* to)
-{
-    for (unsigned g = 0; g != 4; ++g) {
-        to[g] = static_cast<std::byte>(scale[g] | (scale[g + 4] >> 4U) << 6U);
-        to[g + 4] = static_cast<std::byte>(minimum[g] | (minimum[g + 4] >> 4U) << 6U);
-        to[g + 8] = static_cast<std::byte>((scale[g + 4] & 15U) | (minimum[g + 4] & 15U) << 4U);
-    }
-}
-
-void store_q4_k(const float* x, std::byte* to)
-{
-    float scales[8];
-    float minima[8];
-    for (int g = 0; g != 8; ++g)
-        fit_group(x + std::ptrdiff_t{32} * g, scales[g], minima[g]);
-    const float d = store_half(to, *std::max_element(scales, scales + 8) / 63.0F);
-    const float dmin = store_half(to + 2, *std::max_element(minima, minima + 8) / 63.0F);
-    std::uint32_t scale[8];
-    std::uint32_t minimum[8];
-    for (int g = 0; g != 8; ++g) {
-        scale[g] = code_of(scales[g] * inverse_of(d), 63);
-        minimum[g] = code_of(minima[g] * inverse_of(dmin), 63);
-    }
-    store_six_bits(scale, minimum, to + 4);
-    for (int g = 0; g != 8; ++g) {
-        const float inverse = inverse_of(d * static_cast<float>(scale[g]));
-        const float m = dmin * static_cast<float>(minimum[g]);
-        std::byte* nibbles = to + 16 + std::ptrdiff_t{32} * (g / 2);
-        for (int k = 0; k != 32; ++k) {
-            const std::uint32_t code = code_of((x[32 * g + k] + m) * inverse, 15);
-            const auto other = g % 2 == 0 ? 0U : std::to_integer<std::uint32_t>(nibbles[k]);
-            nibbles[k] = static_cast<std::byte>(g % 2 == 0 ? code : other | code << 4U);
-        }
-    }
-}
-
 void store_block(block_type type, const float* x, std::byte* to)
 {
     switch (type) {
@@ -207,12 +119,14 @@ void store_block(block_type type, const float* x, std::byte* to)
         store_q8_0(x, to);
         break;
     case block_type::q4_k:
-        store_q4_k(x, to);
+        best_k_quantizer().q4_k(x, to);
+        break;
+    case block_type::q6_k:
+        best_k_quantizer().q6_k(x, to);
         break;
     case block_type::q2_k:
     case block_type::q3_k:
     case block_type::q5_k:
-    case block_type::q6_k:
         break;
     }
 }
@@ -222,7 +136,7 @@ void store_block(block_type type, const float* x, std::byte* to)
 bool can_quantize(block_type type) noexcept
 {
     return is_known(type) && type != block_type::q2_k && type != block_type::q3_k &&
-           type != block_type::q5_k && type != block_type::q6_k;
+           type != block_type::q5_k;
 }
 
 void quantize_row(block_type type, const float* from, std::int64_t n, std::byte* to)

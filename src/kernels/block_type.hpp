@@ -41,7 +41,7 @@ std::int64_t row_bytes(block_type type, std::int64_t n) noexcept;
 /// Precondition: `n` is a multiple of the block.
 void dequantize_row(block_type type, const std::byte* from, std::int64_t n, float* to);
 
-/// Is there a quantize_row to `type`? Dense types, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q4_K.
+/// Is there a quantize_row to `type`? Dense types, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K and Q6_K.
 bool can_quantize(block_type type) noexcept;
 /// Stores a row as blocks, each number rounded to the nearest one that its block can hold.
 /// Preconditions: can_quantize(type), `n` is a multiple of the block, the numbers are finite.

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "models/context_options.hpp"
 #include "models/embedder_loaders.hpp"
 
 namespace modelpool::models {
@@ -26,8 +27,7 @@ awaitable<std::unique_ptr<Model>> load_fetched(load_context context, folder_load
     const model_source& source = context.source();
     auto fetching = context.hub().fetch(source.repo, source.files);
     const snapshot files = co_await std::move(fetching);
-    load_options options;
-    options.device(context.device()).dtype(context.dtype()).stop(context.stop());
+    load_options options = options_of(context);
     auto build = [dir = files.dir(), load, options = std::move(options)] {
         return load(dir, options);
     };
@@ -238,8 +238,7 @@ awaitable<std::unique_ptr<generator>> load_fetched_gguf(load_context context)
     if (first == names.end())
         throw error{
             hub_errc::not_found, source.repo.str() + ": holds no GGUF file of the card's pattern"};
-    load_options options;
-    options.device(context.device()).dtype(context.dtype()).stop(context.stop());
+    load_options options = options_of(context);
     auto build = [path = files.dir() / *first, options = std::move(options)] {
         return load_generator(path, options);
     };

@@ -250,7 +250,8 @@ tensor_use bert_use_of(std::string_view name)
     return needed ? tensor_use::in_place : tensor_use::none;
 }
 
-void read_bert_facts(const json_file& config_file, const fs::path& dir, checkpoint_facts& facts)
+void read_bert_facts(
+    const json_file& config_file, const fs::path& dir, checkpoint_facts& facts, dtype /*precision*/)
 {
     const bert_config config = bert_config::read(config_file);
     encoder_facts encoder;
@@ -274,7 +275,7 @@ tensor_use jina_bert_use_of(std::string_view name)
 }
 
 void read_jina_bert_facts(
-    const json_file& config_file, const fs::path& dir, checkpoint_facts& facts)
+    const json_file& config_file, const fs::path& dir, checkpoint_facts& facts, dtype /*precision*/)
 {
     const jina_bert_config config = jina_bert_config::read(config_file);
     encoder_facts encoder;
@@ -293,7 +294,8 @@ tensor_use new_use_of(std::string_view name)
     return jina_bert_use_of(name);
 }
 
-void read_new_facts(const json_file& config_file, const fs::path& dir, checkpoint_facts& facts)
+void read_new_facts(
+    const json_file& config_file, const fs::path& dir, checkpoint_facts& facts, dtype /*precision*/)
 {
     const new_config config = new_config::read(config_file);
     encoder_facts encoder;
@@ -314,7 +316,8 @@ tensor_use qwen2_use_of(std::string_view name)
     return needed ? tensor_use::widened : tensor_use::none;
 }
 
-void read_qwen2_facts(const json_file& config_file, const fs::path& dir, checkpoint_facts& facts)
+void read_qwen2_facts(
+    const json_file& config_file, const fs::path& dir, checkpoint_facts& facts, dtype /*precision*/)
 {
     const nn::llama_encoder_config config = read_qwen2_encoder_config(config_file);
     encoder_facts encoder;
@@ -327,12 +330,13 @@ void read_qwen2_facts(const json_file& config_file, const fs::path& dir, checkpo
     read_embedder_facts(encoder, dir, facts);
 }
 
-void read_stella_facts(const json_file& config_file, const fs::path& dir, checkpoint_facts& facts)
+void read_stella_facts(
+    const json_file& config_file, const fs::path& dir, checkpoint_facts& facts, dtype precision)
 {
     if (config_file.find_string("model_type") == "qwen2")
-        read_qwen2_facts(config_file, dir, facts);
+        read_qwen2_facts(config_file, dir, facts, precision);
     else
-        read_new_facts(config_file, dir, facts);
+        read_new_facts(config_file, dir, facts, precision);
 }
 
 tensor_use nv_embed_use_of(std::string_view name)
@@ -347,7 +351,8 @@ tensor_use nv_embed_use_of(std::string_view name)
     return kept ? tensor_use::widened : tensor_use::none;
 }
 
-void read_nv_embed_facts(const json_file& config_file, const fs::path& dir, checkpoint_facts& facts)
+void read_nv_embed_facts(
+    const json_file& config_file, const fs::path& dir, checkpoint_facts& facts, dtype /*precision*/)
 {
     const nv_embed_config config = nv_embed_config::read(config_file);
     encoder_facts encoder;
@@ -373,7 +378,8 @@ tensor_use clip_use_of(std::string_view name)
     return tensor_use::none;
 }
 
-void read_clip_facts(const json_file& config_file, const fs::path& dir, checkpoint_facts& facts)
+void read_clip_facts(
+    const json_file& config_file, const fs::path& dir, checkpoint_facts& facts, dtype /*precision*/)
 {
     const clip_config config = clip_config::read(config_file);
     static_cast<void>(blocking_read_clip_preprocessor(dir, config.vision));
@@ -393,16 +399,17 @@ std::uint64_t image_bytes(const llava_config& config)
     return config.scratch_bytes() + n_kept_images * one;
 }
 
-void read_llava_facts(const json_file& config_file, const fs::path& dir, checkpoint_facts& facts)
+void read_llava_facts(
+    const json_file& config_file, const fs::path& dir, checkpoint_facts& facts, dtype precision)
 {
     const llava_config config = llava_config::read(config_file);
     static_cast<void>(blocking_read_clip_preprocessor(dir, config.vision));
-    blocking_add_decoder_facts(dir, llava_text_config(config_file), facts);
+    blocking_add_decoder_facts(dir, llava_text_config(config_file), facts, precision);
     facts.capability = "vision";
     facts.replica_bytes += image_bytes(config);
 }
 
-using facts_reader = void (*)(const json_file&, const fs::path&, checkpoint_facts&);
+using facts_reader = void (*)(const json_file&, const fs::path&, checkpoint_facts&, dtype);
 
 constexpr std::array<std::pair<std::string_view, facts_reader>, 8> families{{
     {"bert", read_bert_facts},
@@ -452,10 +459,11 @@ void try_read_weights(const fs::path& dir, checkpoint_facts& facts)
     }
 }
 
-void try_add_decoder(const fs::path& dir, const json_file& config, checkpoint_facts& facts)
+void try_add_decoder(
+    const fs::path& dir, const json_file& config, checkpoint_facts& facts, dtype precision)
 {
     try {
-        blocking_add_decoder_facts(dir, config, facts);
+        blocking_add_decoder_facts(dir, config, facts, precision);
     } catch (const error& problem) {
         if (problem.code() != model_errc::unsupported) throw;
         facts.unsupported = problem.what();
@@ -480,9 +488,9 @@ void try_add_image_encoder(const fs::path& model, checkpoint_facts& facts)
     }
 }
 
-checkpoint_facts read_gguf_facts(const fs::path& path, const fs::path& model)
+checkpoint_facts read_gguf_facts(const fs::path& path, const fs::path& model, dtype precision)
 {
-    checkpoint_facts facts = blocking_read_gguf_facts(model);
+    checkpoint_facts facts = blocking_read_gguf_facts(model, precision);
     try {
         try_add_image_encoder(path, facts);
     } catch (const error&) {
@@ -492,7 +500,7 @@ checkpoint_facts read_gguf_facts(const fs::path& path, const fs::path& model)
     return facts;
 }
 
-checkpoint_facts read_folder_facts(const fs::path& dir)
+checkpoint_facts read_folder_facts(const fs::path& dir, dtype precision)
 {
     // The encoder of older sentence-transformers checkpoints lies in a folder of its own.
     const fs::path nested = dir / "0_Transformer";
@@ -506,7 +514,7 @@ checkpoint_facts read_folder_facts(const fs::path& dir)
         families, facts.family, &std::pair<std::string_view, facts_reader>::first);
     if (family == families.end() && facts.capability == "text_to_text" &&
         !decoder_architecture(facts.family).empty()) {
-        try_add_decoder(model_dir, config, facts);
+        try_add_decoder(model_dir, config, facts, precision);
         return facts;
     }
     if (family == families.end()) {
@@ -515,7 +523,7 @@ checkpoint_facts read_folder_facts(const fs::path& dir)
         return facts;
     }
     try {
-        family->second(config, dir, facts);
+        family->second(config, dir, facts, precision);
     } catch (const error& problem) {
         if (problem.code() != model_errc::unsupported) throw;
         facts.unsupported = problem.what();
@@ -525,14 +533,14 @@ checkpoint_facts read_folder_facts(const fs::path& dir)
 
 }  // namespace
 
-checkpoint_facts blocking_read_checkpoint_facts(const fs::path& path)
+checkpoint_facts blocking_read_checkpoint_facts(const fs::path& path, dtype precision)
 {
     std::error_code problem;
     const fs::file_status status = fs::status(path, problem);
     if (!fs::exists(status))
         throw error{model_errc::bad_file, path.string() + ": no such file or folder"};
     if (!fs::is_directory(status)) {
-        if (path.extension() == ".gguf") return read_gguf_facts(path, path);
+        if (path.extension() == ".gguf") return read_gguf_facts(path, path, precision);
         throw error{
             model_errc::unsupported,
             path.string() + ": is neither a checkpoint folder nor a .gguf file"};
@@ -546,13 +554,13 @@ checkpoint_facts blocking_read_checkpoint_facts(const fs::path& path)
     }
     if (!has_config)
         if (const std::optional<fs::path> file = blocking_find_gguf(path))
-            return read_gguf_facts(path, *file);
+            return read_gguf_facts(path, *file, precision);
     if (!has_config)
         throw error{
             model_errc::bad_file,
             path.string() + ": not a checkpoint: it holds neither config.json nor model_index.json "
                             "nor a GGUF file"};
-    return read_folder_facts(path);
+    return read_folder_facts(path, precision);
 }
 
 }  // namespace modelpool::models

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <modelpool/device.hpp>
+
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -33,7 +35,7 @@ struct checkpoint_facts {
     std::uint64_t weight_bytes{0};    ///< bytes of all tensors
     std::vector<dtype_share> dtypes;  ///< the largest share first
 
-    // On a CPU, in dtype `automatic`; 0 where this build cannot run the checkpoint.
+    // On a CPU, in the dtype asked for; 0 where this build cannot run the checkpoint.
     std::uint64_t resident_bytes{0};  ///< weights held in memory, once for all replicas
     std::uint64_t replica_bytes{0};   ///< temporaries of each replica
     std::uint64_t mapped_bytes{0};  ///< used in place in the mapped files; the system may drop them
@@ -43,10 +45,12 @@ struct checkpoint_facts {
     bool runnable() const noexcept { return unsupported.empty(); }
 };
 
-/// Looks at a checkpoint folder or a .gguf file. Reads configurations and the headers of the weights only.
+/// Looks at a checkpoint folder or a .gguf file, as it would be computed with in `precision`: only decoders
+/// differ by it. Reads configurations and the headers of the weights only.
 /// Errors: model_errc::bad_file (no such folder, neither config.json nor model_index.json, malformed files),
 /// model_errc::bad_config, model_errc::unsupported (a path that is neither a folder nor a .gguf file). What the
 /// files describe but this build cannot run is no error: see `checkpoint_facts::unsupported`.
-checkpoint_facts blocking_read_checkpoint_facts(const std::filesystem::path& path);
+checkpoint_facts blocking_read_checkpoint_facts(
+    const std::filesystem::path& path, dtype precision = dtype::automatic);
 
 }  // namespace modelpool::models

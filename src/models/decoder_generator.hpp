@@ -25,13 +25,13 @@ struct decoder_parts {
         decoder::decoder_config config,
         std::unique_ptr<const decoder::weight_source> source,
         decoder::weight_layout how,
-        const stop_flag& stop,
+        const decoder::load_watch& watch,
         text::tokenizer words,
         std::optional<text::chat_template> chat_layout,
         std::vector<std::int32_t> ends,
         image_input pictures = {})
         : name{std::move(called)}
-        , model{std::move(config), std::move(source), how, stop}
+        , model{std::move(config), std::move(source), how, watch}
         , tokenizer{std::move(words)}
         , layout{std::move(chat_layout)}
         , end_tokens{std::move(ends)}

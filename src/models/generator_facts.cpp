@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "decoder/hyperparameters.hpp"
@@ -54,6 +55,41 @@ void add_shares(const std::map<std::string, std::uint64_t>& shares, checkpoint_f
     std::ranges::stable_sort(facts.dtypes, std::greater{}, &dtype_share::n_parameters);
 }
 
+std::optional<kernels::block_type> dense_type(weights::element type)
+{
+    switch (type) {
+    case weights::element::f32:
+        return kernels::block_type::f32;
+    case weights::element::f16:
+        return kernels::block_type::f16;
+    case weights::element::bf16:
+        return kernels::block_type::bf16;
+    default:
+        return std::nullopt;
+    }
+}
+
+// By the names of transformers; empty for what is no matrix that a row is multiplied with.
+std::optional<decoder::matrix_use> use_of_stored(std::string_view name)
+{
+    if (!name.ends_with(".weight") || name.ends_with("embed_tokens.weight")) return std::nullopt;
+    for (const std::string_view part : {"vision_tower.", "vision_model.", "multi_modal_projector."})
+        if (name.find(part) != std::string_view::npos) return std::nullopt;
+    if (name.ends_with("lm_head.weight")) return decoder::matrix_use::output;
+    if (name.ends_with(".kv_b_proj.weight")) return decoder::matrix_use::latent;
+    const bool routes =
+        name.ends_with(".mlp.gate.weight") || name.ends_with(".block_sparse_moe.gate.weight");
+    return routes ? decoder::matrix_use::router : decoder::matrix_use::layer;
+}
+
+// Of a matrix that is packed as blocks: whole panels of rows.
+std::uint64_t packed_bytes(kernels::block_type type, std::int64_t n_rows, std::int64_t n_columns)
+{
+    constexpr std::int64_t panel = 16;
+    const std::int64_t n_panels = (n_rows + panel - 1) / panel;
+    return static_cast<std::uint64_t>(n_panels * panel * kernels::row_bytes(type, n_columns));
+}
+
 bool is_quantized(weights::gguf_type type)
 {
     const auto block = weights::block_of(type);
@@ -62,7 +98,7 @@ bool is_quantized(weights::gguf_type type)
 
 }  // namespace
 
-checkpoint_facts blocking_read_gguf_facts(const std::filesystem::path& path)
+checkpoint_facts blocking_read_gguf_facts(const std::filesystem::path& path, dtype precision)
 {
     const auto file = weights::gguf_checkpoint::blocking_open(path);
     checkpoint_facts facts;
@@ -88,6 +124,7 @@ checkpoint_facts blocking_read_gguf_facts(const std::filesystem::path& path)
     }
     try {
         add_sizes(family(decoder::read_hyperparameters(*file)).sizes, facts);
+        check_stored_dtype(file->name(), precision);
     } catch (const error& problem) {
         if (problem.code() != model_errc::unsupported) throw;
         facts.unsupported = problem.what();
@@ -99,7 +136,10 @@ checkpoint_facts blocking_read_gguf_facts(const std::filesystem::path& path)
 }
 
 void blocking_add_decoder_facts(
-    const std::filesystem::path& dir, const support::json_file& config, checkpoint_facts& facts)
+    const std::filesystem::path& dir,
+    const support::json_file& config,
+    checkpoint_facts& facts,
+    dtype precision)
 {
     const std::string type = config.need_string("model_type");
     const std::string architecture{decoder_architecture(type)};
@@ -119,7 +159,36 @@ void blocking_add_decoder_facts(
     }
     add_shares(shares, facts);
     facts.weight_bytes = files->weight_bytes();
-    facts.mapped_bytes = facts.weight_bytes;
+    add_decoder_memory(*files, dense_layout_for(config.name(), precision), facts);
+}
+
+void add_decoder_memory(
+    const weights::checkpoint& files, decoder::weight_layout layout, checkpoint_facts& facts)
+{
+    using decoder::matrix_use;
+    bool has_head = false;
+    const weights::tensor_view* words = nullptr;
+    const auto blocks_of = [layout](const weights::tensor_view& tensor, matrix_use use) {
+        const auto stored = dense_type(tensor.type);
+        if (!stored || tensor.shape.size() != 2) return std::uint64_t{0};
+        const auto to = decoder::quantized_type(layout, use, *stored, tensor.shape[1]);
+        return to ? packed_bytes(*to, tensor.shape[0], tensor.shape[1]) : std::uint64_t{0};
+    };
+    for (const std::string& name : files.names()) {
+        const weights::tensor_view& tensor = *files.find(name);
+        if (name.ends_with("embed_tokens.weight")) words = &tensor;
+        const auto use = use_of_stored(name);
+        has_head = has_head || use == matrix_use::output;
+        std::uint64_t n_bytes = use ? blocks_of(tensor, *use) : 0;
+        // Of keys and values that lie in one matrix, copies are made in any case.
+        if (n_bytes == 0 && use == matrix_use::latent)
+            n_bytes = static_cast<std::uint64_t>(tensor.n_elements()) * sizeof(float);
+        facts.resident_bytes += n_bytes;
+        if (n_bytes == 0) facts.mapped_bytes += tensor.data.size();
+    }
+    // Without a matrix of its own, the output is a copy of that of the words.
+    if (!has_head && words != nullptr)
+        facts.resident_bytes += blocks_of(*words, matrix_use::output);
 }
 
 }  // namespace modelpool::models

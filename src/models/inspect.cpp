@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "models/checkpoint_facts.hpp"
+#include "models/context_options.hpp"
 #include "models/embedder_loaders.hpp"
 
 namespace modelpool::models {
@@ -51,8 +52,7 @@ template <class Capability, class Load>
 loader<Capability> folder_loader(std::filesystem::path dir, Load load)
 {
     return [dir = std::move(dir), load](load_context context) {
-        load_options options;
-        options.device(context.device()).dtype(context.dtype()).stop(context.stop());
+        load_options options = options_of(context);
         auto build = [dir, load, options = std::move(options)] { return load(dir, options); };
         return context.offload(std::move(build));
     };
@@ -61,8 +61,7 @@ loader<Capability> folder_loader(std::filesystem::path dir, Load load)
 loader<text_to_text> generator_loader(std::filesystem::path path)
 {
     return [path = std::move(path)](load_context context) {
-        load_options options;
-        options.device(context.device()).dtype(context.dtype()).stop(context.stop());
+        load_options options = options_of(context);
         auto build = [path, options = std::move(options)] { return load_generator(path, options); };
         return context.offload(std::move(build));
     };
@@ -70,14 +69,14 @@ loader<text_to_text> generator_loader(std::filesystem::path path)
 
 }  // namespace
 
-inspection blocking_inspect(const std::filesystem::path& path)
+inspection blocking_inspect(const std::filesystem::path& path, dtype precision)
 {
-    return to_inspection(blocking_read_checkpoint_facts(path));
+    return to_inspection(blocking_read_checkpoint_facts(path, precision));
 }
 
-card blocking_card(const std::filesystem::path& path)
+card blocking_card(const std::filesystem::path& path, dtype precision)
 {
-    const inspection found = blocking_inspect(path);
+    const inspection found = blocking_inspect(path, precision);
     if (!found.runnable())
         throw error{model_errc::unsupported, path.string() + ": " + found.reason};
     card about;
@@ -97,6 +96,7 @@ card blocking_card(const std::filesystem::path& path)
         about.load =
             any_loader::of<image_embedding>(folder_loader<image_embedding>(path, for_images));
     }
+    about.precision = precision;
     about.memory = found.memory;
     about.context_length = found.max_tokens;
     about.dimension = found.dim;

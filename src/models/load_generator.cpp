@@ -36,17 +36,12 @@ constexpr std::array<std::string_view, 8> usual_ends{
     "<|end_of_sentence|>",
     "[EOS]"};
 
-void check_options(const std::string& name, const load_options& options)
+void check_device(const std::string& name, const load_options& options)
 {
-    if (!options.device().is_cpu())
-        throw error{
-            model_errc::unsupported,
-            name + ": text generation runs on the CPU, not on " + options.device().str()};
-    if (options.dtype() != dtype::automatic && options.dtype() != dtype::f32)
-        throw error{
-            model_errc::unsupported,
-            name + ": text generation computes in f32 on weights as they are stored; dtype " +
-                std::string{to_string(options.dtype())} + " is not supported"};
+    if (options.device().is_cpu()) return;
+    throw error{
+        model_errc::unsupported,
+        name + ": text generation runs on the CPU, not on " + options.device().str()};
 }
 
 void check_image_width(const std::string& name, const image_input& images, std::int64_t hidden)
@@ -124,7 +119,8 @@ load_gguf_decoder(const fs::path& path, const load_options& options, image_input
     auto file = weights::gguf_checkpoint::blocking_open(path);
     const weights::gguf_header& header = file->header();
     const std::string name = file->name();
-    check_options(name, options);
+    check_device(name, options);
+    check_stored_dtype(name, options.dtype());
     const decoder_family family =
         need_family(name, std::string{header.need_string("general.architecture")});
     decoder::decoder_config config = family(decoder::read_hyperparameters(*file));
@@ -150,7 +146,7 @@ load_gguf_decoder(const fs::path& path, const load_options& options, image_input
         std::move(config),
         std::move(source),
         how,
-        options.stop(),
+        watch_of(options),
         std::move(tokenizer),
         std::move(layout),
         std::move(ends),
@@ -200,7 +196,8 @@ std::unique_ptr<generator> load_folder_decoder(
     const load_options& options,
     image_input images)
 {
-    check_options(config_file.name(), options);
+    check_device(config_file.name(), options);
+    const decoder::weight_layout how = dense_layout_for(config_file.name(), options.dtype());
     const std::string type = config_file.need_string("model_type");
     const std::string architecture{decoder_architecture(type)};
     const decoder_family family =
@@ -224,13 +221,12 @@ std::unique_ptr<generator> load_folder_decoder(
     std::optional<text::chat_template> layout = folder_template(dir);
     auto files = weights::checkpoint::blocking_open(dir);
     auto source = decoder::make_weight_source(std::move(files), config.sizes);
-    // Nothing in these files is quantised, so that nothing would be packed.
     return make_decoder_generator(std::make_shared<const decoder_parts>(
         dir.string(),
         std::move(config),
         std::move(source),
-        decoder::weight_layout::stored,
-        options.stop(),
+        how,
+        watch_of(options),
         std::move(tokenizer),
         std::move(layout),
         std::move(ends),

@@ -195,6 +195,12 @@ std::vector<std::string> checkpoint::names() const
     return result;
 }
 
+void checkpoint::drop_pages(std::span<const std::byte> part) const noexcept
+{
+    for (const auto& file : files_)
+        file->drop_pages(part);
+}
+
 std::size_t checkpoint::weight_bytes() const noexcept
 {
     std::size_t sum = 0;

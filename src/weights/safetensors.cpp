@@ -1,18 +1,10 @@
 #include "weights/safetensors.hpp"
 
-#include <modelpool/error.hpp>
-
 #include <array>
 #include <bit>
-#include <cerrno>
-#include <system_error>
+#include <utility>
 
 #include "support/printable.hpp"
-
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 namespace modelpool::weights {
 namespace {
@@ -44,41 +36,10 @@ constexpr std::array<element_facts, 15> facts{
      {"U8", 1},
      {"BOOL", 1}}};
 
-class file_descriptor {
-public:
-    explicit file_descriptor(int number) noexcept
-        : number_{number}
-    {}
-    ~file_descriptor()
-    {
-        if (number_ >= 0) ::close(number_);
-    }
-    file_descriptor(const file_descriptor&) = delete;
-    file_descriptor& operator=(const file_descriptor&) = delete;
-    file_descriptor(file_descriptor&&) = delete;
-    file_descriptor& operator=(file_descriptor&&) = delete;
-
-    int get() const noexcept { return number_; }
-
-private:
-    int number_;
-};
-
 // A shard's name comes from a file.
 std::string shown(const std::filesystem::path& path)
 {
     return support::printable(path.native(), 4096);
-}
-
-[[noreturn]] void fail(const std::filesystem::path& path, const std::string& sentence)
-{
-    throw error{model_errc::bad_file, shown(path) + ": " + sentence};
-}
-
-// The system's own words for errno.
-std::string reason()
-{
-    return std::generic_category().message(errno);
 }
 
 }  // namespace
@@ -114,41 +75,12 @@ std::string shape_text(std::span<const std::int64_t> shape)
 std::shared_ptr<const safetensors_file>
 safetensors_file::blocking_open(const std::filesystem::path& path)
 {
-    // Without O_NONBLOCK, opening a FIFO would wait for a writer.
-    const file_descriptor fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-    if (fd.get() < 0) fail(path, "cannot be opened: " + reason());
-    struct ::stat facts_now {};
-    if (::fstat(fd.get(), &facts_now) != 0) fail(path, "its size cannot be read: " + reason());
-    if (!S_ISREG(facts_now.st_mode)) fail(path, "not a regular file");
-    if (facts_now.st_size == 0) fail(path, "the file is empty: fetch it again");
-
-    const auto n_bytes = static_cast<std::size_t>(facts_now.st_size);
-    void* const start = ::mmap(nullptr, n_bytes, PROT_READ, MAP_PRIVATE, fd.get(), 0);
-    if (start == MAP_FAILED) fail(path, "cannot be mapped: " + reason());
-    std::shared_ptr<safetensors_file> file;
-    try {
-        file.reset(new safetensors_file);
-    } catch (...) {
-        ::munmap(start, n_bytes);
-        throw;
-    }
-    file->bytes_ = {
-        static_cast<const std::byte*>(start), n_bytes};  // unmapped by the destructor from here on
+    mapped_file mapping = mapped_file::blocking_open(path);
+    const std::shared_ptr<safetensors_file> file{new safetensors_file};
+    file->mapping_ = std::move(mapping);
     file->path_ = path;
-    file->tensors_ = parse(file->bytes_, shown(path));
+    file->tensors_ = parse(file->mapping_.bytes(), shown(path));
     return file;
-}
-
-safetensors_file::~safetensors_file()
-{
-    if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
-}
-
-void safetensors_file::drop_pages() const noexcept
-{
-    // Only advice: where the system refuses it, the pages stay and nothing else changes.
-    if (!bytes_.empty())
-        ::madvise(const_cast<std::byte*>(bytes_.data()), bytes_.size(), MADV_DONTNEED);
 }
 
 }  // namespace modelpool::weights

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "weights/mapped_file.hpp"
+
 namespace modelpool::weights {
 
 /// Element types of the safetensors format.
@@ -78,7 +80,7 @@ public:
     /// `blocking_open`.
     static tensor_map parse(std::span<const std::byte> bytes, const std::string& name);
 
-    ~safetensors_file();
+    ~safetensors_file() = default;
     safetensors_file(const safetensors_file&) = delete;
     safetensors_file& operator=(const safetensors_file&) = delete;
     safetensors_file(safetensors_file&&) = delete;
@@ -86,14 +88,16 @@ public:
 
     const std::filesystem::path& path() const noexcept { return path_; }
     const tensor_map& tensors() const noexcept { return tensors_; }
-    std::size_t file_bytes() const noexcept { return bytes_.size(); }
+    std::size_t file_bytes() const noexcept { return mapping_.bytes().size(); }
     /// Lets the system drop the pages of the whole mapping; they are read again when touched.
-    void drop_pages() const noexcept;
+    void drop_pages() const noexcept { mapping_.drop_pages(); }
+    /// The same of the pages that lie wholly inside `part`; other bytes are left alone.
+    void drop_pages(std::span<const std::byte> part) const noexcept { mapping_.drop_pages(part); }
 
 private:
     safetensors_file() = default;
     std::filesystem::path path_;
-    std::span<const std::byte> bytes_;
+    mapped_file mapping_;
     tensor_map tensors_;
 };
 
@@ -123,6 +127,8 @@ public:
     std::size_t n_tensors() const noexcept { return tensors_.size(); }
     /// Sum of the tensors' bytes.
     std::size_t weight_bytes() const noexcept;
+    /// As safetensors_file::drop_pages, of a part of any of the files.
+    void drop_pages(std::span<const std::byte> part) const noexcept;
     /// For messages: the folder or file the tensors came from.
     const std::filesystem::path& path() const noexcept { return path_; }
 

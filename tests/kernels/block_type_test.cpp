@@ -56,7 +56,8 @@ TEST_CASE("block_type: numbers that are stored come back within half a step")
         {block_type::q5_0, 3.0F / 16.0F},
         {block_type::q5_1, 6.0F / 31.0F},
         {block_type::q8_0, 3.0F / 127.0F},
-        {block_type::q4_k, 6.0F / 15.0F}};
+        {block_type::q4_k, 6.0F / 15.0F},
+        {block_type::q6_k, 3.0F / 32.0F}};
     for (const auto& [type, step] : steps) {
         INFO("type " << static_cast<unsigned>(type));
         REQUIRE(can_quantize(type));

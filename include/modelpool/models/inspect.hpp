@@ -28,23 +28,24 @@ struct inspection {
     std::vector<stored_dtype> dtypes;  ///< the most frequent first
     std::uint64_t n_parameters{0};
     std::uint64_t weight_bytes{0};  ///< of all tensors, as stored
-    memory_estimate memory;         ///< on a CPU in dtype `automatic`; zeroes where not runnable
+    memory_estimate memory;         ///< on a CPU in the dtype asked for; zeroes where not runnable
     std::string reason;             ///< why this build cannot run it; empty where it can
 
     bool runnable() const noexcept { return reason.empty(); }
 };
 
 /// Looks at a checkpoint folder or a GGUF file; reads configurations and the headers of the weights only.
+/// `precision` is what it would compute in: only text generation models differ by it.
 /// Runs: blocking, on the calling thread.
 /// Errors: model_errc::bad_file (no such folder, no checkpoint in it, malformed files),
 /// model_errc::bad_config, model_errc::unsupported (the path is neither a folder nor a .gguf file). A checkpoint that is
 /// well formed but that this build cannot run is no error: see `inspection::runnable`.
-inspection blocking_inspect(const std::filesystem::path& path);
+inspection blocking_inspect(const std::filesystem::path& path, dtype precision = dtype::automatic);
 
 /// The card of a checkpoint folder or GGUF file on this machine, made by inspection, so that any checkpoint of a
-/// known architecture runs. Its key is `path` as given; its loader reads the files itself
+/// known architecture runs, in `precision`. Its key is `path` as given; its loader reads the files itself
 /// and needs no fetcher. A generator's workers start one by one, since one serves many callers.
 /// Runs, errors: as `blocking_inspect`; model_errc::unsupported where this build cannot run it.
-card blocking_card(const std::filesystem::path& path);
+card blocking_card(const std::filesystem::path& path, dtype precision = dtype::automatic);
 
 }  // namespace modelpool::models

@@ -3,6 +3,8 @@
 #include <modelpool/capability/model.hpp>
 #include <modelpool/device.hpp>
 
+#include <cstdint>
+#include <functional>
 #include <utility>
 
 namespace modelpool::models {
@@ -38,10 +40,32 @@ public:
     }
     const stop_flag& stop() const noexcept { return stop_; }
 
+    /// Threads on which weights are packed and quantised. 0: as many as the process has cores.
+    load_options& n_threads(int value)
+    {
+        n_threads_ = value;
+        return *this;
+    }
+    int n_threads() const noexcept { return n_threads_; }
+
+    /// Told on the loading thread how many bytes of the weights have been read, of how many; at
+    /// most about a hundred times. Text generation models tell; others leave it be.
+    load_options& on_progress(std::function<void(std::uint64_t, std::uint64_t)> value)
+    {
+        on_progress_ = std::move(value);
+        return *this;
+    }
+    const std::function<void(std::uint64_t, std::uint64_t)>& on_progress() const noexcept
+    {
+        return on_progress_;
+    }
+
 private:
     modelpool::device device_;
     modelpool::dtype dtype_{modelpool::dtype::automatic};
     stop_flag stop_;
+    int n_threads_{0};
+    std::function<void(std::uint64_t, std::uint64_t)> on_progress_;
 };
 
 }  // namespace modelpool::models

@@ -9,6 +9,7 @@
 #include <modelpool/runtime.hpp>
 #include <modelpool/runtime/events.hpp>
 
+#include <algorithm>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -40,6 +41,7 @@ public:
         , session_{std::move(session)}
         , device_{options.device()}
         , dtype_{options.dtype()}
+        , n_threads_{options.n_threads()}
         , source_{std::move(source)}
         , report_{std::move(report)}
     {}
@@ -52,6 +54,12 @@ public:
     const std::string& key() const noexcept { return key_; }
     const modelpool::device& device() const noexcept { return device_; }
     modelpool::dtype dtype() const noexcept { return dtype_; }
+    /// Threads that the load may compute on: the worker's limit, or all cores of the runtime.
+    int n_threads() const noexcept
+    {
+        const int n_cores = runtime_->cores().n_cores();
+        return n_threads_ > 0 ? std::min(n_threads_, n_cores) : n_cores;
+    }
     /// True once nobody wants the model any more. Blocking jobs poll it between tensors; the
     /// loader's own awaits are cancelled besides.
     stop_flag stop() const { return session_->stop(); }
@@ -103,6 +111,7 @@ private:
     std::shared_ptr<detail::load_session> session_;
     modelpool::device device_;
     modelpool::dtype dtype_;
+    int n_threads_;
     std::shared_ptr<const model_source> source_;
     std::function<void(load_progress)> report_;
 };
