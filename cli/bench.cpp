@@ -137,7 +137,9 @@ does other things meanwhile say little.
   prefill           tokens of one prompt a second
   decode_of_N       tokens a second, of N streams together
   weights_in_*      weights copied into memory, and used in the mapped file
-  resident          memory of the process at the end
+  replica           what one worker has besides weights: keys and values, and temporaries
+  resident          memory of the process at the end, with all its workers
+  peak              the most that it ever was
 With --json one document: {"figures":{name:{"value","unit"}}}
 
 Examples:
@@ -170,6 +172,8 @@ void add_generate_group(CLI::App& bench, program& self)
             const settings wanted{given->common};
             given->wanted.path = blocking_find_checkpoint(wanted);
             given->wanted.n_threads = wanted.n_threads;
+            given->wanted.n_workers = wanted.n_workers;
+            given->wanted.precision = wanted.dtype;
             given->wanted.kv_format = parse_kv_dtype(given->kv_dtype);
             run_bench(
                 self, wanted.json, [given] { return blocking_measure_generation(given->wanted); });

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <modelpool/capability/generation.hpp>
+#include <modelpool/device.hpp>
 
 #include <cstddef>
 #include <filesystem>
@@ -28,6 +29,8 @@ std::vector<figure> blocking_measure_hub();
 struct generate_bench {
     std::filesystem::path path;  ///< a GGUF file, or a folder
     int n_threads{0};            ///< 0: as many as there are cores
+    std::size_t n_workers{1};    ///< that share the weights; the first is measured
+    dtype precision{dtype::automatic};
     std::size_t n_prompt{128};
     std::size_t n_generated{32};
     kv_dtype kv_format{kv_dtype::f32};

@@ -12,6 +12,7 @@
 #include "bench.hpp"
 #include "failure.hpp"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 namespace modelpool::cli {
@@ -45,6 +46,14 @@ double resident_mib()
     in >> n_all >> n_resident;
     return static_cast<double>(n_resident) * static_cast<double>(::sysconf(_SC_PAGESIZE)) /
            (1024.0 * 1024.0);
+}
+
+// The most that it ever was.
+double peak_mib()
+{
+    ::rusage used{};
+    ::getrusage(RUSAGE_SELF, &used);
+    return static_cast<double>(used.ru_maxrss) / 1024.0;
 }
 
 struct run_times {
@@ -94,7 +103,9 @@ std::vector<figure> blocking_measure_generation(const generate_bench& wanted)
         run.n_threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     std::vector<figure> found;
     const auto begin = bench_clock::now();
-    const auto model = models::load_generator(run.path);
+    models::load_options how;
+    how.dtype(run.precision).n_threads(run.n_threads);
+    const auto model = models::load_generator(run.path, how);
     found.push_back({"load", "s", seconds_since(begin)});
     if (run.n_prompt + run.n_generated > model->context_length())
         throw usage_error{
@@ -112,11 +123,19 @@ std::vector<figure> blocking_measure_generation(const generate_bench& wanted)
         if (n_streams == 1) found.push_back({"prefill", "tokens/s", n_prompt / times.prefill_s});
         found.push_back({"decode" + of, "tokens/s", n_more / times.decode_s});
     }
+    // Other workers only have to be there, and to have computed once.
+    std::vector<std::unique_ptr<generator>> others;
+    for (std::size_t i = 1; i < run.n_workers; ++i) {
+        others.push_back(model->replicate());
+        measure(*others.back(), first, 1);
+    }
     const footprint bytes = model->bytes();
     constexpr double mib = 1024.0 * 1024.0;
     found.push_back({"weights_in_memory", "MiB", static_cast<double>(bytes.shared_bytes) / mib});
     found.push_back({"weights_in_file", "MiB", static_cast<double>(bytes.mapped_bytes) / mib});
+    found.push_back({"replica", "MiB", static_cast<double>(bytes.replica_bytes) / mib});
     found.push_back({"resident", "MiB", resident_mib()});
+    found.push_back({"peak", "MiB", peak_mib()});
     return found;
 }
 
