@@ -129,9 +129,12 @@ std::shared_ptr<const checkpoint> checkpoint::blocking_open(const fs::path& path
     const fs::file_status status = fs::status(path, problem);
     if (!fs::is_directory(status)) {
         if (!fs::exists(status)) fail(path, "no such folder or file");
-        if (path.extension() != ".safetensors")
+        if (path.extension() == ".json")
+            result->blocking_add_shards(path);
+        else if (path.extension() == ".safetensors")
+            result->add(safetensors_file::blocking_open(path));
+        else
             fail(path, "neither a folder nor a .safetensors file");
-        result->add(safetensors_file::blocking_open(path));
     } else if (has(path, single_name)) {
         result->add(safetensors_file::blocking_open(path / single_name));
     } else if (has(path, index_name)) {

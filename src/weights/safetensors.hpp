@@ -105,7 +105,8 @@ private:
 /// `model.safetensors.index.json` names. Shared and immutable: replicas refer to it.
 class checkpoint {
 public:
-    /// Opens a folder, or one .safetensors file by its own name.
+    /// Opens a folder, one .safetensors file by its own name, or the shards that an index, a .json
+    /// file, names.
     /// Errors: model_errc::bad_file: no weights (the sentence says what was looked for and found),
     /// a shard missing or its name outside the folder, a tensor that the index promises and the
     /// shard lacks, one tensor in two shards; and all of `safetensors_file::blocking_open`.
