@@ -65,10 +65,15 @@ struct image_load_options {
     /// blocks. Tensors that are stored as blocks are computed on as such, whatever the dtype.
     load_options base;
     component_memory memory{component_memory::together};
+    /// What a request leaves open, where the caller knows more of the checkpoint than its files
+    /// say. 0 and nothing: 4 steps without guidance, but 28 with 3.5 for a FLUX that is told of
+    /// its guidance.
+    std::size_t default_steps{0};
+    std::optional<float> default_guidance;
 };
 
-/// Makes a FLUX.1 pipeline (FluxPipeline). Only configurations and shapes are checked now, and with
-/// `together` all tensors read.
+/// Makes a FLUX.1 pipeline (FluxPipeline). With `together` all tensors are read now, otherwise only
+/// those of the autoencoder's decoder.
 /// Runs: blocking, on the calling thread, which is the one that must use and destroy the model.
 /// Errors: model_errc::bad_config, missing_tensor, shape_mismatch, dtype_mismatch, unsupported;
 /// operation_aborted when asked to stop.

@@ -81,6 +81,19 @@ public:
         clip_encoder::scratch& buffers,
         run_context& context) const;
 
+    /// Goes on with the states that `run` gave after `first_layer` layers, in place.
+    void run_rest(
+        const at::Tensor& hidden,
+        const packed_block& block,
+        std::int64_t first_layer,
+        clip_encoder::scratch& buffers,
+        run_context& context) const
+    {
+        const std::int64_t n_layers = config_.n_layers;
+        encoder_.run(
+            hidden, block.groups, clip_view::backwards, {first_layer, n_layers}, buffers, context);
+    }
+
     /// The last norm. hidden: [n, hidden_size] f32.
     at::Tensor normed(const at::Tensor& hidden) const { return final_layer_norm_.run(hidden); }
 

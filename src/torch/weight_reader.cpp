@@ -6,46 +6,76 @@
 #include <ATen/ops/from_blob.h>
 
 #include <algorithm>
-#include <cstring>
+#include <cstdint>
 #include <optional>
+#include <span>
 #include <utility>
 
+#include "kernels/block_type.hpp"
 #include "support/stop.hpp"
 
 namespace modelpool::nn {
 namespace {
 
-std::optional<c10::ScalarType> scalar_type(weights::element type)
+// Blocks are read as f32.
+c10::ScalarType scalar_type(const weights::stored_tensor& found)
 {
-    switch (type) {
-    case weights::element::f64:
+    switch (*found.type) {
+    case weights::number_type::f64:
         return c10::ScalarType::Double;
-    case weights::element::f32:
-        return c10::ScalarType::Float;
-    case weights::element::f16:
+    case weights::number_type::f16:
         return c10::ScalarType::Half;
-    case weights::element::bf16:
+    case weights::number_type::bf16:
         return c10::ScalarType::BFloat16;
     default:
-        return std::nullopt;
+        return c10::ScalarType::Float;
     }
 }
 
-bool aligned(const weights::tensor_view& found)
+bool aligned(std::span<const std::byte> data, c10::ScalarType type)
 {
-    const auto address = reinterpret_cast<std::uintptr_t>(found.data.data());
-    return address % weights::size_of(found.type) == 0;
+    return reinterpret_cast<std::uintptr_t>(data.data()) % c10::elementSize(type) == 0;
+}
+
+// The numbers of blocks, rows one after another.
+at::Tensor widened(const weights::stored_tensor& found)
+{
+    const auto type = static_cast<kernels::block_type>(*found.type);
+    at::Tensor result = at::empty(found.shape, at::TensorOptions{}.dtype(c10::ScalarType::Float));
+    const std::int64_t width = found.shape.empty() ? 1 : found.shape.back();
+    const std::int64_t row_bytes = kernels::row_bytes(type, width);
+    auto* to = result.mutable_data_ptr<float>();
+    for (const std::span<const std::byte> piece : found.pieces) {
+        const std::int64_t n_rows = static_cast<std::int64_t>(piece.size()) / row_bytes;
+        for (std::int64_t row = 0; row < n_rows; ++row, to += width)
+            kernels::dequantize_row(type, piece.data() + row * row_bytes, width, to);
+    }
+    return result;
+}
+
+// A copy, in one piece.
+at::Tensor joined(const weights::stored_tensor& found, c10::ScalarType type)
+{
+    at::Tensor result = at::empty(found.shape, at::TensorOptions{}.dtype(type));
+    auto* to = static_cast<std::byte*>(result.mutable_data_ptr());
+    for (const std::span<const std::byte> piece : found.pieces)
+        to = std::ranges::copy(piece, to).out;
+    return result;
 }
 
 }  // namespace
 
 struct weight_reader::state {
-    std::shared_ptr<const weights::checkpoint> source;
+    std::shared_ptr<const weights::tensor_source> source;
     stop_flag stop;
     weight_footprint footprint;
 };
 
 weight_reader::weight_reader(std::shared_ptr<const weights::checkpoint> source, stop_flag stop)
+    : weight_reader{weights::make_tensor_source(std::move(source)), std::move(stop)}
+{}
+
+weight_reader::weight_reader(std::shared_ptr<const weights::tensor_source> source, stop_flag stop)
     : state_{std::make_shared<state>()}
 {
     state_->source = std::move(source);
@@ -66,48 +96,57 @@ weight_reader weight_reader::in(std::string_view module) const
 
 bool weight_reader::has(std::string_view name) const
 {
-    return state_->source->find(prefix_ + std::string{name}) != nullptr;
+    return state_->source->find(prefix_ + std::string{name}).has_value();
 }
 
-const weights::tensor_view& weight_reader::view(std::string_view name, at::IntArrayRef shape) const
+weights::stored_tensor weight_reader::pieces(std::string_view name, at::IntArrayRef shape) const
 {
     const std::string full_name = prefix_ + std::string{name};
-    const std::string where = state_->source->path().string() + ": tensor '" + full_name + "'";
+    const std::string where = state_->source->where() + ": tensor '" + full_name + "'";
     support::end_if_stopped(state_->stop, "loading " + where);
-    const weights::tensor_view* found = state_->source->find(full_name);
-    if (found == nullptr) throw error{model_errc::missing_tensor, where + " is missing"};
+    std::optional<weights::stored_tensor> found = state_->source->find(full_name);
+    if (!found) throw error{model_errc::missing_tensor, where + " is missing"};
     if (!std::ranges::equal(found->shape, shape))
         throw error{
             model_errc::shape_mismatch,
             where + " has shape " + weights::shape_text(found->shape) +
                 ", the configuration asks for " +
                 weights::shape_text({shape.data(), shape.size()})};
-    if (!scalar_type(found->type))
+    if (!found->type)
         throw error{
             model_errc::dtype_mismatch,
-            where + " has type " + std::string{weights::to_string(found->type)} +
+            where + " has type " + std::string{found->type_name} +
                 ", expected one of F32, F16, BF16, F64"};
-    return *found;
+    return std::move(*found);
 }
 
-at::Tensor weight_reader::in_place(const weights::tensor_view& found) const
+const std::shared_ptr<const weights::tensor_source>& weight_reader::source() const noexcept
 {
+    return state_->source;
+}
+
+void weight_reader::count(weight_footprint more) const noexcept
+{
+    state_->footprint.mapped_bytes += more.mapped_bytes;
+    state_->footprint.copied_bytes += more.copied_bytes;
+}
+
+at::Tensor weight_reader::tensor(const weights::stored_tensor& found) const
+{
+    if (!weights::is_dense(*found.type)) return widened(found);
+    const c10::ScalarType type = scalar_type(found);
+    if (found.pieces.size() != 1 || !aligned(found.pieces.front(), type))
+        return joined(found, type);
     // from_blob takes a pointer to mutable bytes; the mapping is read-only and nothing writes to
     // weights.
-    auto* data = const_cast<std::byte*>(found.data.data());
-    const auto options = at::TensorOptions{}.dtype(*scalar_type(found.type));
-    if (!aligned(found)) {
-        at::Tensor copy = at::empty(found.shape, options);
-        std::memcpy(copy.mutable_data_ptr(), data, found.data.size());
-        return copy;
-    }
+    auto* data = const_cast<std::byte*>(found.pieces.front().data());
     auto keep = [source = state_->source](void*) {};
-    return at::from_blob(data, found.shape, std::move(keep), options);
+    return at::from_blob(data, found.shape, std::move(keep), at::TensorOptions{}.dtype(type));
 }
 
 c10::ScalarType weight_reader::stored_type(std::string_view name, at::IntArrayRef shape) const
 {
-    return *scalar_type(view(name, shape).type);
+    return scalar_type(pieces(name, shape));
 }
 
 at::Tensor weight_reader::stored(std::string_view name, at::IntArrayRef shape) const
@@ -118,10 +157,10 @@ at::Tensor weight_reader::stored(std::string_view name, at::IntArrayRef shape) c
 at::Tensor
 weight_reader::read(std::string_view name, at::IntArrayRef shape, c10::ScalarType dtype) const
 {
-    const weights::tensor_view& found = view(name, shape);
-    const at::Tensor source = in_place(found);
-    at::Tensor result = source.to(dtype);
-    const bool mapped = result.const_data_ptr() == static_cast<const void*>(found.data.data());
+    const weights::stored_tensor found = pieces(name, shape);
+    at::Tensor result = tensor(found).to(dtype);
+    const bool mapped =
+        result.const_data_ptr() == static_cast<const void*>(found.pieces.front().data());
     (mapped ? state_->footprint.mapped_bytes : state_->footprint.copied_bytes) += result.nbytes();
     return result;
 }
@@ -134,7 +173,7 @@ at::Tensor weight_reader::stacked(
     at::Tensor result = at::empty(sizes, at::TensorOptions{}.dtype(dtype));
     std::int64_t row = 0;
     for (const std::string& name : names) {
-        result.narrow(0, row, shape.front()).copy_(in_place(view(name, shape)));
+        result.narrow(0, row, shape.front()).copy_(tensor(pieces(name, shape)));
         row += shape.front();
     }
     state_->footprint.copied_bytes += result.nbytes();
@@ -150,7 +189,7 @@ at::Tensor weight_reader::stacked_transposed(
     at::Tensor result = at::empty({n_in, n_out * n_matrices}, at::TensorOptions{}.dtype(dtype));
     std::int64_t column = 0;
     for (const std::string& name : names) {
-        result.narrow(1, column, n_out).copy_(in_place(view(name, shape)).t());
+        result.narrow(1, column, n_out).copy_(tensor(pieces(name, shape)).t());
         column += n_out;
     }
     state_->footprint.copied_bytes += result.nbytes();
@@ -164,8 +203,7 @@ weight_footprint weight_reader::footprint() const noexcept
 
 void weight_reader::drop_pages() const noexcept
 {
-    for (const auto& file : state_->source->files())
-        file->drop_pages();
+    state_->source->drop_pages();
 }
 
 }  // namespace modelpool::nn

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "weights/safetensors.hpp"
+#include "weights/tensor_source.hpp"
 
 namespace modelpool::nn {
 
@@ -34,6 +35,9 @@ struct weight_footprint {
 class weight_reader {
 public:
     weight_reader(std::shared_ptr<const weights::checkpoint> source, stop_flag stop);
+    /// Of a source in which tensors may lie in pieces or be stored as blocks. Both are put together
+    /// and widened, in a copy, for whoever does not ask for them as they are.
+    weight_reader(std::shared_ptr<const weights::tensor_source> source, stop_flag stop);
 
     /// The same checkpoint, with names prefixed by "<module>."; an empty name is the same scope.
     weight_reader in(std::string_view module) const;
@@ -41,7 +45,15 @@ public:
     /// Whether the scope holds a tensor of that name.
     bool has(std::string_view name) const;
 
-    /// The number format in which a floating-point tensor is stored.
+    /// A tensor as it lies in the files, valid as long as `source()`; for layers that compute on
+    /// blocks.
+    weights::stored_tensor pieces(std::string_view name, at::IntArrayRef shape) const;
+    const std::shared_ptr<const weights::tensor_source>& source() const noexcept;
+    /// Counts what a layer made of `pieces`, or uses in place.
+    void count(weight_footprint more) const noexcept;
+
+    /// The number format in which a floating-point tensor is stored; of blocks, that in which they
+    /// are read.
     c10::ScalarType stored_type(std::string_view name, at::IntArrayRef shape) const;
     /// A floating-point tensor in the number format it is stored in.
     at::Tensor stored(std::string_view name, at::IntArrayRef shape) const;
@@ -64,8 +76,7 @@ private:
     struct state;
     weight_reader(std::shared_ptr<state> shared, std::string prefix);
 
-    const weights::tensor_view& view(std::string_view name, at::IntArrayRef shape) const;
-    at::Tensor in_place(const weights::tensor_view& found) const;
+    at::Tensor tensor(const weights::stored_tensor& found) const;
 
     std::shared_ptr<state> state_;
     std::string prefix_;
