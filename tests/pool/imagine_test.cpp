@@ -2,6 +2,7 @@
 
 #include <modelpool/pool/text_to_image_handle.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -120,6 +121,86 @@ MODELPOOL_ASYNC_TEST("imagine: many requests get their own images", "[pool]")
     co_await std::move(ending);
     CHECK(stats_in(models).n_succeeded == 11);
     CHECK(plan->n_steps_done == 40);
+}
+
+MODELPOOL_ASYNC_TEST(
+    "imagine: several images of one request come one after the other, with seeds of their own",
+    "[pool]")
+{
+    const executor ex = co_await boost::asio::this_coro::executor;
+    runtime rt{ex};
+    image_pool models{rt};
+    auto plan = new_image_plan();
+    const image_handle model = models.add("m", fake_image_loader(plan), workers(1, 1));
+    image_params params = wanted("x", 2);
+    params.n_images = 3;
+    params.seed = 5;
+    image_stream stream = co_await model.imagine(params);
+    for (std::size_t i = 0; i < 9; ++i) {
+        const auto event = co_await stream.next();
+        REQUIRE(event.has_value());
+        CHECK(event->index == i / 3);
+        CHECK(event->step == std::min<std::size_t>(i % 3 + 1, 2));
+        CHECK(event->image.has_value() == (i % 3 == 2));
+        if (event->image) CHECK(event->image->seed == 5 + i / 3);
+    }
+    const auto after = co_await stream.next();
+    CHECK_FALSE(after.has_value());
+    // An image waits for a reader that is behind, whatever comes after it.
+    params.n_images = 20;
+    image_stream unread = co_await model.imagine(params);
+    const generated_image other = co_await make(model, "other");
+    CHECK(other.pixels.rgb.at(0) == 'o');
+    for (std::size_t i = 0; i < 20; ++i) {
+        const generated_image made = co_await unread.collect();
+        CHECK(made.seed == 5 + i);
+    }
+    auto again = outcome_of(unread.collect());
+    const outcome seen = co_await std::move(again);
+    CHECK(seen.code == errc::closed);
+    auto ending = models.shutdown(5s);
+    co_await std::move(ending);
+    CHECK(stats_in(models).n_succeeded == 3);
+    CHECK(plan->n_finished == 24);
+    CHECK(plan->n_open == 0);
+}
+
+MODELPOOL_ASYNC_TEST(
+    "imagine: a request that is stopped between its images leaves nothing open", "[pool]")
+{
+    const executor ex = co_await boost::asio::this_coro::executor;
+    runtime rt{ex};
+    image_pool models{rt};
+    auto plan = new_image_plan();
+    const image_handle model = models.add("m", fake_image_loader(plan), workers(1, 1));
+    image_params params = wanted("x", 1);
+    params.n_images = 3;
+    image_stream stream = co_await model.imagine(params);
+    plan->begin_gate.shut();
+    const generated_image first = co_await stream.collect();
+    CHECK(first.pixels.width == 1);
+    auto standing = until([plan] { return plan->begin_gate.n_waiting() == 1; });
+    co_await std::move(standing);
+    stream.stop();
+    plan->begin_gate.open();
+    auto reading = outcome_of(stream.collect());
+    const outcome seen = co_await std::move(reading);
+    CHECK(seen.code == operation_aborted);
+    CHECK(plan->n_open == 0);
+    for (const std::size_t n : {std::size_t{0}, max_images_per_request + 1}) {
+        params.n_images = n;
+        auto refused = outcome_of(model.imagine(params));
+        const outcome count = co_await std::move(refused);
+        CHECK(count.code == errc::invalid_argument);
+    }
+    params.n_images = 2;
+    params.latents.assign(16, 0.0F);
+    auto refused = outcome_of(model.imagine(params));
+    const outcome same = co_await std::move(refused);
+    CHECK(same.code == errc::invalid_argument);
+    auto ending = models.shutdown(5s);
+    co_await std::move(ending);
+    CHECK(stats_in(models).n_cancelled == 1);
 }
 
 MODELPOOL_ASYNC_TEST("imagine: a bad request fails alone, before there is a stream", "[pool]")

@@ -12,6 +12,9 @@
 
 namespace modelpool {
 
+/// The most images that one request may ask for: they stay in memory until they are read.
+inline constexpr std::size_t max_images_per_request = 64;
+
 /// What an image generation may ask for. Zero or empty: the model's default.
 struct image_params {
     image_params() =
@@ -24,6 +27,9 @@ struct image_params {
     std::size_t n_steps{0};
     std::optional<float> guidance;
     std::optional<std::uint64_t> seed;  ///< the same seed gives the same image; none: a random one
+    /// How many images are made, one after the other; of a given seed, the k-th one has seed + k,
+    /// counted from 0. The pool asks the model for each by itself.
+    std::size_t n_images{1};
     std::size_t max_prompt_tokens{0};
     std::optional<image_source> init_image;
     float strength{1.0F};        ///< how much of `init_image` is replaced, 0 to 1

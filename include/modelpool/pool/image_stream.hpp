@@ -14,13 +14,17 @@
 
 namespace modelpool {
 
-/// A piece of an image's generation: a step that was computed, or, last, the image.
+/// A piece of a request's images: a step that was computed, or, after its last one, an image.
 struct image_event {
+    std::size_t index{0};  ///< which of the request's images, from 0
     std::size_t step{
         0};  ///< how many steps are done: 1 after the first one; all of them with the image
     std::size_t n_steps{0};
     std::optional<modelpool::image> preview;  ///< where the request wants previews
-    std::optional<generated_image> image;     ///< with the last event
+    std::optional<generated_image> image;     ///< after the image's last step
+
+    /// Whether a reader that is behind gets it all the same.
+    bool is_kept() const noexcept { return image.has_value(); }
 };
 
 namespace detail {
@@ -32,7 +36,7 @@ constexpr std::size_t image_buffer_limit = 8;
 
 }  // namespace detail
 
-/// An image while it is made. Movable; one reader. It outlives its pool safely. Destroying it stops
+/// A request's images while they are made. Movable; one reader. It outlives its pool safely. Destroying it stops
 /// the generation.
 class image_stream {
 public:
@@ -54,8 +58,9 @@ public:
     ~image_stream() { stop(); }
 
     /// The next event, waiting for one.
-    /// Result: an event after each step that was computed, then the image, then empty. A reader
-    /// that is behind misses the oldest steps, never the image.
+    /// Result: an event after each step that was computed, then the image, then the same for the
+    /// request's other images, then empty. A reader that is behind misses the oldest steps, never
+    /// an image.
     /// Runs: completes on the caller's executor; without a suspension where an event is there
     /// already.
     /// Errors: what the generation failed with, after everything before it: model_errc::failed,
@@ -66,9 +71,9 @@ public:
     /// Lifetime: the stream may be moved or destroyed while it waits.
     awaitable<std::optional<image_event>> next();
 
-    /// The image, without its steps.
+    /// The image, without its steps; of several, the next one each time.
     /// Runs, cancellation, lifetime: as `next`.
-    /// Errors: as `next`; errc::closed where the image was taken already.
+    /// Errors: as `next`; errc::closed where all images were taken already.
     awaitable<generated_image> collect() { return collect(state_ ? state_ : ended()); }
 
     /// Stops the generation at the worker's next step. Any thread; without effect once it has

@@ -27,13 +27,14 @@ class handle<text_to_image> : public any_handle {
 public:
     using any_handle::any_handle;
 
-    /// Makes an image: loads the model first where no worker has it.
+    /// Makes images: loads the model first where no worker has it.
     /// Result: the stream of its steps, once a worker has begun: its prompt is encoded, and its
     /// size suits the model.
     /// Runs: on a worker's own thread, one image after the other; completes on the caller's
     /// executor. An image to start from that lies on the web is got before the request queues.
     /// Errors: errc::invalid_argument for a size, a number of steps or a strength that the model
-    /// cannot do; errc::unsupported for what the model lacks; text_errc::not_utf8,
+    /// cannot do, and for a number of images that is none, above `max_images_per_request`, or above
+    /// 1 with latents given; errc::unsupported for what the model lacks; text_errc::not_utf8,
     /// text_errc::too_long; model_errc::bad_file for an image that cannot be decoded;
     /// model_errc::failed, out_of_memory, device_lost; of an image on the web hub_errc and
     /// errc::timed_out; pool_errc::queue_full, shut_down, memory_exhausted, deadline_missed,

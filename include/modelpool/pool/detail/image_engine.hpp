@@ -79,6 +79,7 @@ private:
         model_->cancel();
         current_ = nullptr;
         begun_ = false;
+        between_ = false;
         steps_left_ = false;
     }
 
@@ -103,6 +104,8 @@ private:
 
     void begin(run_context& context);
     void advance(run_context& context, step_report& report);
+    void begin_next(run_context& context);
+    image_event new_event() const;
     void step_image(run_context& context);
 
     std::unique_ptr<image_generator> model_;
@@ -110,7 +113,8 @@ private:
     info_lane<image_generator_info> questions_;
     std::shared_ptr<image_job> next_;
     std::shared_ptr<image_job> current_;
-    bool begun_{false};       // of current_: the model has it, and its caller the stream
+    bool begun_{false};       // of current_: its caller has the stream
+    bool between_{false};     // of current_: an image is done, and the next one not begun
     bool steps_left_{false};  // of current_
 };
 
@@ -120,7 +124,7 @@ inline void image_engine::begin(run_context& context)
         current_ = nullptr;
         return;
     }
-    current_->n_steps = model_->begin(current_->params, context);
+    current_->n_steps = model_->begin(current_->next_params(), context);
     if (context.stop_requested()) return;  // it may have begun nothing
     if (!current_->admit()) {
         leave();
@@ -138,28 +142,54 @@ inline void image_engine::advance(run_context& context, step_report& report)
         return;
     }
     report.n_items = 1;
+    if (between_) {
+        begin_next(context);
+        return;
+    }
     if (steps_left_) {
         step_image(context);
         return;
     }
-    image_event last;
-    last.step = current_->n_done;
-    last.n_steps = current_->n_steps;
+    image_event last = new_event();
     last.image = model_->finish(context);
     if (context.stop_requested()) return;
+    if (current_->index + 1 < current_->params.n_images) {
+        current_->stream().push_newest(std::move(last));
+        ++current_->index;
+        between_ = true;
+        return;
+    }
     current_->set_image(std::move(last));
     ++report.n_succeeded;
     report.done.push_back(current_);
     leave();
 }
 
+inline void image_engine::begin_next(run_context& context)
+{
+    const std::size_t n_steps = model_->begin(current_->next_params(), context);
+    if (context.stop_requested()) return;
+    current_->n_steps = n_steps;
+    current_->n_done = 0;
+    between_ = false;
+    steps_left_ = n_steps > 0;
+}
+
+inline image_event image_engine::new_event() const
+{
+    image_event event;
+    event.index = current_->index;
+    event.step = current_->n_done;
+    event.n_steps = current_->n_steps;
+    return event;
+}
+
 inline void image_engine::step_image(run_context& context)
 {
     const bool more = model_->step(context);
     if (context.stop_requested()) return;
-    image_event event;
-    event.step = ++current_->n_done;
-    event.n_steps = current_->n_steps;
+    ++current_->n_done;
+    image_event event = new_event();
     if (current_->params.wants_previews) event.preview = model_->preview(context);
     steps_left_ = more;
     current_->stream().push_newest(std::move(event));

@@ -12,7 +12,7 @@
 
 namespace modelpool::detail {
 
-/// A request for an image.
+/// A request for images.
 class image_job final : public stream_job<image_stream, image_state> {
 public:
     image_job(std::weak_ptr<group> owner, image_params wanted, request_options request)
@@ -20,7 +20,16 @@ public:
         , params{std::move(wanted)}
     {}
 
-    /// The image, for `deliver` to give; without it, it is cancelled.
+    /// What the model is asked for the image that is being made.
+    image_params next_params() const
+    {
+        image_params one = params;
+        one.n_images = 1;
+        if (one.seed) *one.seed += index;
+        return one;
+    }
+
+    /// The last image, for `deliver` to give; without it, it is cancelled.
     void set_image(image_event last) { last_ = std::move(last); }
 
     void deliver() noexcept override
@@ -32,7 +41,9 @@ public:
     }
 
     const image_params params;
-    std::size_t n_steps{0};  // the worker's
+    // The worker's, of the image that is being made.
+    std::size_t index{0};
+    std::size_t n_steps{0};
     std::size_t n_done{0};
 
 private:

@@ -76,7 +76,8 @@ public:
         return !writer_waits_;
     }
 
-    /// Appends an event of weight 1; where the buffer is full, the oldest one goes.
+    /// Appends an event of weight 1; where the buffer is full, the oldest one goes that
+    /// `Event::is_kept` lets go.
     void push_newest(Event one)
     {
         std::unique_lock lock{mutex_};
@@ -85,8 +86,11 @@ public:
             reader->answer.send(nullptr, std::optional<Event>{std::move(one)});
             return;
         }
-        while (!entries_.empty() && entries_.size() >= limit_)
-            entries_.pop_front();
+        if (entries_.size() >= limit_) {
+            const auto may_go = [](const entry& held) { return !held.what.is_kept(); };
+            const auto oldest = std::find_if(entries_.begin(), entries_.end(), may_go);
+            if (oldest != entries_.end()) entries_.erase(oldest);
+        }
         entries_.push_back(entry{std::move(one), 1});
         weight_ = entries_.size();
     }

@@ -94,6 +94,16 @@ MODELPOOL_DECL awaitable<token_stream> start_description(
 MODELPOOL_DECL awaitable<image_stream>
 start_image(std::weak_ptr<group> home, image_params params, request_options request)
 {
+    if (params.n_images == 0 || params.n_images > max_images_per_request)
+        throw error{
+            errc::invalid_argument,
+            std::to_string(params.n_images) + " images were asked for, expected 1 to " +
+                std::to_string(max_images_per_request)};
+    if (params.n_images > 1 && !params.latents.empty())
+        throw error{
+            errc::invalid_argument,
+            std::to_string(params.n_images) +
+                " images were asked for from the same latents, which gives one"};
     if (params.init_image && is_remote(*params.init_image)) {
         auto resolving = resolve_image(home, *params.init_image, request.deadline());
         image_source got = co_await std::move(resolving);
