@@ -181,6 +181,53 @@ void add_generate_group(CLI::App& bench, program& self)
     });
 }
 
+constexpr const char* imagine_footer =
+    R"(Loads the pipeline into this process and makes two images of one prompt. Figures of a machine that does
+other things meanwhile say little.
+  load              seconds until the pipeline is ready
+  encode            seconds of the prompt's encoders; encode_again: of a prompt that was encoded before
+  step              seconds a step, the fastest; step_mean: of all steps
+  decode            seconds of the decoder, the faster of two
+  weights_in_*      weights in memory, and used in the mapped files
+  peak              the most memory that the process had, mapped files in use among it
+With --json one document: {"figures":{name:{"value","unit"}}}
+
+Examples:
+  modelpool bench imagine --model ./FLUX.1-schnell --side 512 --dtype q8_0)";
+
+void add_imagine_group(CLI::App& bench, program& self)
+{
+    struct arguments {
+        common_options common;
+        imagine_bench wanted;
+    };
+    CLI::App* command = bench.add_subcommand("imagine", "How fast a pipeline makes images");
+    auto given = std::make_shared<arguments>();
+    add_model_options(*command, given->common);
+    command->add_option("--side", given->wanted.side, "Pixels a side of the image")
+        ->check(CLI::Range(16, 4096))
+        ->capture_default_str();
+    command->add_option("--steps", given->wanted.n_steps, "Denoising steps (default: the model's)")
+        ->check(CLI::Range(1, 1000));
+    command->add_option("--guidance", given->wanted.guidance, "Above 1, each step is two passes")
+        ->check(CLI::Range(0.0, 100.0))
+        ->capture_default_str();
+    add_compute_options(*command, given->common);
+    add_cache_options(*command, given->common);
+    add_output_options(*command, given->common, false);
+    command->footer(imagine_footer);
+    command->callback([&self, given] {
+        self.run = [&self, given] {
+            const settings wanted{given->common};
+            given->wanted.path = blocking_find_checkpoint(wanted);
+            given->wanted.n_threads = wanted.n_threads;
+            given->wanted.dtype = wanted.dtype;
+            run_bench(
+                self, wanted.json, [given] { return blocking_measure_imagination(given->wanted); });
+        };
+    });
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app, program& self)
@@ -188,13 +235,15 @@ void add_bench(CLI::App& app, program& self)
     CLI::App* command = app.add_subcommand("bench", "Measure this machine");
     command->footer(
         "Every group has its own --help.\n\nExamples:\n  modelpool bench pool\n  "
-        "modelpool bench hub\n  modelpool bench generate --model Qwen3-1.7B-Q4_K_M.gguf");
+        "modelpool bench hub\n  modelpool bench generate --model Qwen3-1.7B-Q4_K_M.gguf\n  "
+        "modelpool bench imagine --model ./FLUX.1-schnell");
     for (const bench_group& group : groups)
         add_group(*command, self, group);
     add_generate_group(*command, self);
+    add_imagine_group(*command, self);
     command->callback([command] {
         if (command->get_subcommands().empty())
-            throw usage_error{"a group is required: pool, hub or generate"};
+            throw usage_error{"a group is required: pool, hub, generate or imagine"};
     });
 }
 

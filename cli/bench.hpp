@@ -40,4 +40,18 @@ struct generate_bench {
 /// Errors: usage_error; those of models::load_generator.
 std::vector<figure> blocking_measure_generation(const generate_bench& wanted);
 
+/// What image is to be made, and with what.
+struct imagine_bench {
+    std::filesystem::path path;  ///< as for models::load_image_generator
+    modelpool::dtype dtype{modelpool::dtype::automatic};
+    int n_threads{0};        ///< 0: as many as there are cores
+    std::size_t side{256};   ///< pixels, of a square
+    std::size_t n_steps{0};  ///< 0: the model's
+    float guidance{0};
+};
+
+/// How fast a pipeline loads, encodes a prompt, denoises and decodes, and the most memory that the
+/// process took. Errors: those of models::load_image_generator.
+std::vector<figure> blocking_measure_imagination(const imagine_bench& wanted);
+
 }  // namespace modelpool::cli

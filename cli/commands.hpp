@@ -13,6 +13,7 @@ void add_embed_image(CLI::App& app, program& self);
 void add_generate(CLI::App& app, program& self);
 void add_chat(CLI::App& app, program& self);
 void add_describe(CLI::App& app, program& self);
+void add_imagine(CLI::App& app, program& self);
 void add_render(CLI::App& app, program& self);
 void add_tokenize(CLI::App& app, program& self);
 void add_inspect(CLI::App& app, program& self);

@@ -86,6 +86,7 @@ void add_commands(CLI::App& app, program& self)
     add_generate(app, self);
     add_chat(app, self);
     add_describe(app, self);
+    add_imagine(app, self);
     add_render(app, self);
     add_tokenize(app, self);
     add_inspect(app, self);

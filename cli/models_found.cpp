@@ -152,6 +152,16 @@ blocking_fetch(const settings& wanted, const repository& repo, const file_select
     }
 }
 
+snapshot blocking_fetch_known(const settings& wanted, const card& known)
+{
+    try {
+        return blocking_fetch(wanted, known.repo, known.files);
+    } catch (const error& problem) {
+        if (!known.gated || problem.code() != hub_errc::denied) throw;
+        throw error{problem.code(), problem.what() + models::access_hint(known.repo.id())};
+    }
+}
+
 // A repository that the catalogue does not know. Without an owner only folders are looked at: a
 // mistyped name should not wait for a network.
 snapshot blocking_fetch_named(const settings& wanted, const file_selection& selection)
@@ -168,6 +178,18 @@ snapshot blocking_fetch_named(const settings& wanted, const file_selection& sele
     return blocking_fetch(wanted, name.repo, files);
 }
 
+// The same with weights. Of an image pipeline only one of the forms in which it is there.
+snapshot blocking_fetch_checkpoint(const settings& wanted)
+{
+    if (parse_name(wanted.model).selector.empty()) {
+        const snapshot small = blocking_fetch_named(wanted, small_files());
+        std::error_code ignored;
+        if (fs::exists(small.dir() / "model_index.json", ignored))
+            return blocking_fetch_named(wanted, models::pipeline_files());
+    }
+    return blocking_fetch_named(wanted, checkpoint_files());
+}
+
 // What of a fetched repository is the model: one GGUF file, or the folder.
 fs::path model_path(const settings& wanted, const snapshot& found)
 {
@@ -175,15 +197,6 @@ fs::path model_path(const settings& wanted, const snapshot& found)
     for (const std::string& file : found.files())
         if (file.ends_with(".gguf")) return found.dir() / file;
     return found.dir();
-}
-
-fs::path blocking_find(const settings& wanted, const file_selection& selection)
-{
-    require_model(wanted);
-    if (is_folder(wanted.model) || is_file(wanted.model)) return wanted.model;
-    if (const std::optional<card> known = find_in_catalogue(wanted.model))
-        return blocking_fetch(wanted, known->repo, selection).dir();
-    return model_path(wanted, blocking_fetch_named(wanted, selection));
 }
 
 }  // namespace
@@ -207,13 +220,13 @@ card blocking_find_card(const settings& wanted)
     if (is_folder(wanted.model) || is_file(wanted.model))
         return models::blocking_card(wanted.model, wanted.dtype);
     if (std::optional<card> known = find_in_catalogue(wanted.model)) {
-        const snapshot found = blocking_fetch(wanted, known->repo, known->files);
+        const snapshot found = blocking_fetch_known(wanted, *known);
         // The loader fetches again: of the very commit that is here now, and so without a network.
         if (!found.commit().empty())
             known->repo = repository{known->repo.id() + "@" + found.commit()};
         return std::move(*known);
     }
-    const snapshot found = blocking_fetch_named(wanted, checkpoint_files());
+    const snapshot found = blocking_fetch_checkpoint(wanted);
     card about = models::blocking_card(model_path(wanted, found), wanted.dtype);
     about.key = wanted.model;
     return about;
@@ -221,12 +234,23 @@ card blocking_find_card(const settings& wanted)
 
 fs::path blocking_find_folder(const settings& wanted)
 {
-    return blocking_find(wanted, small_files());
+    require_model(wanted);
+    if (is_folder(wanted.model) || is_file(wanted.model)) return wanted.model;
+    if (const std::optional<card> known = find_in_catalogue(wanted.model))
+        return blocking_fetch(wanted, known->repo, small_files()).dir();
+    return model_path(wanted, blocking_fetch_named(wanted, small_files()));
 }
 
 fs::path blocking_find_checkpoint(const settings& wanted)
 {
-    return blocking_find(wanted, checkpoint_files());
+    require_model(wanted);
+    if (is_folder(wanted.model) || is_file(wanted.model)) return wanted.model;
+    if (const std::optional<card> known = find_in_catalogue(wanted.model)) {
+        if (known->kind() == capability::text_to_image)
+            return blocking_fetch_known(wanted, *known).dir();
+        return blocking_fetch(wanted, known->repo, checkpoint_files()).dir();
+    }
+    return model_path(wanted, blocking_fetch_checkpoint(wanted));
 }
 
 }  // namespace modelpool::cli

@@ -35,6 +35,7 @@ session::session(program& self, const settings& wanted, const sched::generation_
     , image_embedders_{runtime_}
     , writers_{runtime_, pool_options{}.generation(generating)}
     , viewers_{runtime_, pool_options{}.generation(generating)}
+    , painters_{runtime_}
     , models_{runtime_}
 {}
 
@@ -100,6 +101,12 @@ awaitable<generation_handle> session::open_generator(card about)
     co_return co_await std::move(opening);
 }
 
+awaitable<handle<text_to_image>> session::open_image_generator(card about)
+{
+    model_options options = options_of(about);
+    return open_in(painters_, std::move(about), std::move(options));
+}
+
 void session::run(const std::function<awaitable<void>()>& body)
 {
     const std::exception_ptr problem = run_loop(body);
@@ -139,6 +146,7 @@ void session::shut_down(std::chrono::seconds grace)
     boost::asio::co_spawn(io_, image_embedders_.shutdown(grace), ignore);
     boost::asio::co_spawn(io_, writers_.shutdown(grace), ignore);
     boost::asio::co_spawn(io_, viewers_.shutdown(grace), ignore);
+    boost::asio::co_spawn(io_, painters_.shutdown(grace), ignore);
     io_.run();
 }
 

@@ -37,6 +37,7 @@ public:
     awaitable<handle<vision>> open_vision(card about);
     /// Of a model that writes text, whether it takes images or not.
     awaitable<generation_handle> open_generator(card about);
+    awaitable<handle<text_to_image>> open_image_generator(card about);
 
     runtime& resources() noexcept { return runtime_; }
 
@@ -58,6 +59,7 @@ private:
     pool<image_embedding> image_embedders_;
     pool<text_to_text> writers_;
     pool<vision> viewers_;
+    pool<text_to_image> painters_;
     registry models_;
 };
 

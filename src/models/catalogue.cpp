@@ -1,6 +1,7 @@
 #include <modelpool/error.hpp>
 #include <modelpool/models/catalogue.hpp>
 #include <modelpool/models/generator.hpp>
+#include <modelpool/models/image_generator.hpp>
 #include <modelpool/models/llava.hpp>
 
 #include <algorithm>
@@ -346,7 +347,77 @@ card llava_1_5_7b()
     return about;
 }
 
+// ---- images --------------------------------------------------------------------------------------------
+
+awaitable<std::unique_ptr<image_generator>> load_fetched_pipeline(load_context context)
+{
+    const std::string id = context.source().repo.id();
+    auto loading = load_fetched<image_generator>(std::move(context), load_image_generator);
+    try {
+        co_return co_await std::move(loading);
+    } catch (const error& problem) {
+        if (problem.code() != hub_errc::denied) throw;
+        throw error{problem.code(), problem.what() + access_hint(id)};
+    }
+}
+
+card pipeline_card(std::string key)
+{
+    card about;
+    about.key = std::move(key);
+    about.load = any_loader::of<text_to_image>(
+        [](load_context context) { return load_fetched_pipeline(std::move(context)); });
+    about.repo = about.key;
+    about.files = pipeline_files();
+    about.scaling = scaling_options{}.cold_start_workers(1);
+    about.gated = true;
+    return about;
+}
+
+card flux_schnell()
+{
+    card about = pipeline_card("black-forest-labs/FLUX.1-schnell");
+    about.aliases = {"flux-schnell", "flux"};
+    about.memory.replica_bytes = 1'610'612'736;
+    about.memory.mapped_bytes = 33'730'000'000;
+    about.context_length = 256;
+    about.licence = "apache-2.0";
+    return about;
+}
+
+card sd35_large_turbo()
+{
+    card about = pipeline_card("stabilityai/stable-diffusion-3.5-large-turbo");
+    about.aliases = {"sd3.5-large-turbo", "sd3.5"};
+    about.memory.replica_bytes = 1'610'612'736;
+    about.memory.mapped_bytes = 27'800'000'000;
+    about.context_length = 256;
+    about.licence = "stabilityai-community";
+    return about;
+}
+
 }  // namespace
+
+file_selection pipeline_files()
+{
+    file_selection files;
+    files.include("model_index.json");
+    for (const char* part : {"scheduler", "tokenizer", "tokenizer_2", "tokenizer_3"})
+        files.include(std::string{part} + "/*");
+    for (const char* part :
+         {"transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"})
+        files.include(std::string{part} + "/*.json").include(std::string{part} + "/*.safetensors");
+    // Some parts are there a second time, in another precision.
+    return files.exclude("*.fp16.safetensors")
+        .exclude("*.fp16-*.safetensors")
+        .exclude("*.index.fp16.json");
+}
+
+std::string access_hint(const std::string& repo_id)
+{
+    return "; its conditions are accepted at https://huggingface.co/" + repo_id +
+           ", and the token of that account goes into HF_TOKEN";
+}
 
 std::vector<card> catalogue()
 {
@@ -364,6 +435,8 @@ std::vector<card> catalogue()
     cards.push_back(phi_4_reasoning());
     cards.push_back(qwen3_1_7b());
     cards.push_back(qwen3_coder_30b());
+    cards.push_back(flux_schnell());
+    cards.push_back(sd35_large_turbo());
     return cards;
 }
 

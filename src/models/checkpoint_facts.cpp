@@ -14,6 +14,8 @@
 #include "models/bert_config.hpp"
 #include "models/clip_config.hpp"
 #include "models/decoder_families.hpp"
+#include "models/diffusion_facts.hpp"
+#include "models/diffusion_files.hpp"
 #include "models/generator_facts.hpp"
 #include "models/gguf_folder.hpp"
 #include "models/image_rows.hpp"
@@ -432,16 +434,6 @@ std::string supported_families()
 
 // ---- folders -----------------------------------------------------------------------------------------------
 
-checkpoint_facts read_pipeline_facts(const fs::path& path)
-{
-    const json_file index = json_file::blocking_read(path, model_errc::bad_config);
-    checkpoint_facts facts;
-    facts.capability = "text_to_image";
-    facts.architecture = index.find_string("_class_name").value_or("");
-    facts.family = facts.architecture;
-    return facts;
-}
-
 std::string not_supported(const checkpoint_facts& facts)
 {
     return "family " + in_quotes(facts.family) +
@@ -540,6 +532,7 @@ checkpoint_facts blocking_read_checkpoint_facts(const fs::path& path, dtype prec
     if (!fs::exists(status))
         throw error{model_errc::bad_file, path.string() + ": no such file or folder"};
     if (!fs::is_directory(status)) {
+        if (blocking_is_pipeline(path)) return blocking_read_pipeline_facts(path);
         if (path.extension() == ".gguf") return read_gguf_facts(path, path, precision);
         throw error{
             model_errc::unsupported,
@@ -547,11 +540,7 @@ checkpoint_facts blocking_read_checkpoint_facts(const fs::path& path, dtype prec
     }
     const bool has_config =
         present(path / "config.json") || present(path / "0_Transformer" / "config.json");
-    if (!has_config && present(path / "model_index.json")) {
-        checkpoint_facts facts = read_pipeline_facts(path / "model_index.json");
-        facts.unsupported = not_supported(facts);
-        return facts;
-    }
+    if (!has_config && blocking_is_pipeline(path)) return blocking_read_pipeline_facts(path);
     if (!has_config)
         if (const std::optional<fs::path> file = blocking_find_gguf(path))
             return read_gguf_facts(path, *file, precision);

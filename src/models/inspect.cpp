@@ -1,6 +1,7 @@
 #include <modelpool/assert.hpp>
 #include <modelpool/error.hpp>
 #include <modelpool/models/generator.hpp>
+#include <modelpool/models/image_generator.hpp>
 #include <modelpool/models/inspect.hpp>
 #include <modelpool/models/llava.hpp>
 
@@ -10,6 +11,7 @@
 
 #include "models/checkpoint_facts.hpp"
 #include "models/context_options.hpp"
+#include "models/diffusion_files.hpp"
 #include "models/embedder_loaders.hpp"
 
 namespace modelpool::models {
@@ -77,6 +79,9 @@ inspection blocking_inspect(const std::filesystem::path& path, dtype precision)
 card blocking_card(const std::filesystem::path& path, dtype precision)
 {
     const inspection found = blocking_inspect(path, precision);
+    // Of a pipeline with files missing, the error is theirs.
+    if (found.kind == capability::text_to_image && !found.runnable())
+        static_cast<void>(blocking_find_pipeline(path));
     if (!found.runnable())
         throw error{model_errc::unsupported, path.string() + ": " + found.reason};
     card about;
@@ -88,6 +93,10 @@ card blocking_card(const std::filesystem::path& path, dtype precision)
         about.scaling = scaling_options{}.cold_start_workers(1);
     } else if (found.kind == capability::vision) {
         about.load = any_loader::of<vision>(folder_loader<vision>(path, load_llava));
+        about.scaling = scaling_options{}.cold_start_workers(1);
+    } else if (found.kind == capability::text_to_image) {
+        about.load =
+            any_loader::of<text_to_image>(folder_loader<text_to_image>(path, load_image_generator));
         about.scaling = scaling_options{}.cold_start_workers(1);
     } else if (for_texts != nullptr) {
         about.load = any_loader::of<text_embedding>(folder_loader<text_embedding>(path, for_texts));

@@ -746,7 +746,7 @@ class CliTest(unittest.TestCase):
 
     def test_help_and_version_are_data(self):
         self.assertRegex(self.good(Ran("--version")).out.decode(), r"^modelpool \d+\.\d+\.\d+\n$")
-        for command in ("embed", "embed-image", "generate", "chat", "describe", "tokenize", "render", "inspect", "models", "bench", "fetch",
+        for command in ("embed", "embed-image", "generate", "chat", "describe", "imagine", "tokenize", "render", "inspect", "models", "bench", "fetch",
                         "import", "cache"):
             self.assertIn(command.encode(), self.good(Ran("--help")).out)
             self.assertIn(b"Examples:", self.good(Ran(command, "--help")).out)

@@ -175,8 +175,10 @@ MODELPOOL_ASYNC_TEST(
     const image_handle model = models.add("m", fake_image_loader(plan), workers(1, 1));
     image_params params = wanted("x", 1);
     params.n_images = 3;
+    plan->step_gate.shut();
     image_stream stream = co_await model.imagine(params);
     plan->begin_gate.shut();
+    plan->step_gate.open();
     const generated_image first = co_await stream.collect();
     CHECK(first.pixels.width == 1);
     auto standing = until([plan] { return plan->begin_gate.n_waiting() == 1; });
