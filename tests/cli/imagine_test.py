@@ -151,7 +151,7 @@ class ImagineTest(cli_test.CliTest):
         server, env = self.hub({
             "model_index.json": b'{"_class_name":"FluxPipeline"}', "flux1-schnell.safetensors": b"once",
             "transformer/config.json": b"{}", "transformer/diffusion_pytorch_model.safetensors": b"twice",
-            "transformer/diffusion_pytorch_model.fp16.safetensors": b"and again", "vae/config.json": b"{}"})
+            "transformer/diffusion_pytorch_model.fp16.safetensors": b"and again", "vae/config.json": b"{ }"})
         ran = Ran("imagine", "--model", "org/model", "--prompt", "x", "--output", self.dir / "x.png", "--json", env=env)
         self.refused_as(ran, 1, "model.bad_file", "diffusion_pytorch_model.safetensors")
         fetched = {path.split("/", 5)[-1] for path in server.requests if "/resolve/" in path}
