@@ -181,6 +181,56 @@ void add_generate_group(CLI::App& bench, program& self)
     });
 }
 
+constexpr const char* embed_footer =
+    R"(Loads the model into this process and embeds texts of common words, tokenising included. Figures of a
+machine that does other things meanwhile say little.
+  first_row        ms from the start of the load to a first row
+  short            tokens a second: 1,024 texts of 3 to 65 tokens in one request; the best of three
+  mixed, long      512 of about 54 tokens on average; 128 of 256
+  one_text_*       ms of a text of 8 tokens, one after another
+  callers_16       texts a second of 16 callers, each of which sends one short text after another
+  least_cosine_*   the least cosine of a row to the same text's row of the first dtype
+  *_crowd_*        single texts while a request of --crowd texts runs
+With --json one document: {"figures":{name:{"value","unit"}}}
+
+Examples:
+  modelpool bench embed --model sentence-transformers/all-MiniLM-L6-v2 --dtypes f32 bf16)";
+
+void add_embed_group(CLI::App& bench, program& self)
+{
+    struct arguments {
+        common_options common;
+        embed_bench wanted;
+        std::vector<std::string> dtypes{"f32"};
+    };
+    CLI::App* command = bench.add_subcommand("embed", "How fast a model embeds texts");
+    auto given = std::make_shared<arguments>();
+    add_model_options(*command, given->common);
+    command->add_option("--dtypes", given->dtypes, "What to compute in, one after the other")
+        ->capture_default_str();
+    command->add_option("--crowd", given->wanted.n_crowd, "Texts of the large request; 0: none")
+        ->check(CLI::Range(0, 1 << 24))
+        ->capture_default_str();
+    add_compute_options(*command, given->common);
+    add_cache_options(*command, given->common);
+    add_output_options(*command, given->common, false);
+    command->footer(embed_footer);
+    command->callback([&self, given] {
+        self.run = [&self, given] {
+            const settings wanted{given->common};
+            given->wanted.folder = blocking_find_checkpoint(wanted);
+            given->wanted.n_threads = wanted.n_threads;
+            if (wanted.n_workers > 0) given->wanted.n_workers = wanted.n_workers;
+            for (const std::string& name : given->dtypes) {
+                const std::string suffix = given->dtypes.size() == 1 ? "" : "_" + name;
+                given->wanted.dtypes.emplace_back(parse_dtype(name), suffix);
+            }
+            run_bench(
+                self, wanted.json, [given] { return blocking_measure_embedding(given->wanted); });
+        };
+    });
+}
+
 constexpr const char* imagine_footer =
     R"(Loads the pipeline into this process and makes two images of one prompt. Figures of a machine that does
 other things meanwhile say little.
@@ -233,17 +283,18 @@ void add_imagine_group(CLI::App& bench, program& self)
 void add_bench(CLI::App& app, program& self)
 {
     CLI::App* command = app.add_subcommand("bench", "Measure this machine");
-    command->footer(
-        "Every group has its own --help.\n\nExamples:\n  modelpool bench pool\n  "
-        "modelpool bench hub\n  modelpool bench generate --model Qwen3-1.7B-Q4_K_M.gguf\n  "
-        "modelpool bench imagine --model ./FLUX.1-schnell");
+    command->footer("Every group has its own --help.\n\nExamples:\n  modelpool bench pool\n  "
+                    "modelpool bench hub\n  modelpool bench embed --model DIRECTORY\n  "
+                    "modelpool bench generate --model Qwen3-1.7B-Q4_K_M.gguf\n  "
+                    "modelpool bench imagine --model ./FLUX.1-schnell");
     for (const bench_group& group : groups)
         add_group(*command, self, group);
+    add_embed_group(*command, self);
     add_generate_group(*command, self);
     add_imagine_group(*command, self);
     command->callback([command] {
         if (command->get_subcommands().empty())
-            throw usage_error{"a group is required: pool, hub, generate or imagine"};
+            throw usage_error{"a group is required: pool, hub, embed, generate or imagine"};
     });
 }
 

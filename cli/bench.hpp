@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace modelpool::cli {
@@ -53,5 +54,18 @@ struct imagine_bench {
 /// How fast a pipeline loads, encodes a prompt, denoises and decodes, and the most memory that the
 /// process took. Errors: those of models::load_image_generator.
 std::vector<figure> blocking_measure_imagination(const imagine_bench& wanted);
+/// What embeds texts, and in which dtypes one after the other.
+struct embed_bench {
+    std::filesystem::path folder;
+    /// Each with what its figures' names end in; the cosines are to the first one's rows.
+    std::vector<std::pair<dtype, std::string>> dtypes;
+    int n_threads{0};          ///< 0: as many as there are cores
+    std::size_t n_workers{1};  ///< 0: the library's default
+    std::size_t n_crowd{0};    ///< texts of a request beside which single ones are measured
+};
+
+/// How fast a model embeds texts of some lengths, alone and for several callers.
+/// Errors: those of models::blocking_card, and of a load.
+std::vector<figure> blocking_measure_embedding(const embed_bench& wanted);
 
 }  // namespace modelpool::cli
