@@ -16,7 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             bytes, "config.json", modelpool::model_errc::bad_config};
         const auto config = modelpool::models::bert_config::read(file);
         if (config.hidden_size % config.num_attention_heads != 0) __builtin_trap();
-        if (config.scratch_bytes(1, sizeof(float)) == 0) __builtin_trap();
+        if (config.replica_bytes(1, sizeof(float)) == 0) __builtin_trap();
     } catch (const modelpool::error&) {
         return 0;
     }

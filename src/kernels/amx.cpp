@@ -4,6 +4,7 @@
 
 #include "kernels/kernel_table.hpp"
 #include "kernels/panel_kernel.hpp"
+#include "kernels/tile_config.hpp"
 #include "kernels/vec_avx512.hpp"
 
 #include <immintrin.h>
@@ -28,15 +29,6 @@ constexpr std::int64_t least_tile_rows(block_type type)
         return 12;
     }
 }
-
-/// What LDTILECFG reads (Intel SDM, palette 1).
-struct alignas(64) tile_config {
-    std::uint8_t palette;
-    std::uint8_t start_row;
-    std::uint8_t reserved[14];
-    std::uint16_t row_bytes[16];
-    std::uint8_t n_rows[16];
-};
 
 /// Tiles 0 and 1 take products, 2 and 3 activations, 4 and 5 weights; `k_bytes` codes at once.
 void configure(int n_rows, int k_bytes)

@@ -206,7 +206,8 @@ void rotate_halves(float* x, const float* cosines, const float* sines, std::int6
 
 // Each instruction set's unit has its own on purpose: it is compiled for that set.
 // NOLINTNEXTLINE(misc-definitions-in-headers)
-void rotate_neighbours(float* x, const float* cosines, const float* sines, std::int64_t n)
+[[maybe_unused]] void
+rotate_neighbours(float* x, const float* cosines, const float* sines, std::int64_t n)
 {
     for (std::int64_t i = 0; i != n; ++i) {
         const float a = x[2 * i];

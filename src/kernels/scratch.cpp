@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "kernels/bf16_tiles.hpp"
 #include "kernels/kernel_table.hpp"
 #include "kernels/linear.hpp"
 
@@ -59,6 +60,13 @@ bool has_tiles() noexcept
     return (cpuid_of(7).d & tile_and_int8) == tile_and_int8;
 }
 
+bool has_bf16_instructions() noexcept
+{
+    constexpr unsigned tile_and_bf16 = 1U << 24U | 1U << 22U;
+    return (cpuid_of(7).d & tile_and_bf16) == tile_and_bf16 &&
+           __builtin_cpu_supports("avx512bf16") != 0;
+}
+
 /// Half precision conversions, which clang 16's __builtin_cpu_supports does not know.
 bool has_f16c() noexcept
 {
@@ -101,6 +109,13 @@ isa best_isa() noexcept
     return isa::scalar;
 #endif
 }
+
+#if defined(__x86_64__)
+bool has_bf16_tiles() noexcept
+{
+    return best_isa() == isa::amx && has_bf16_instructions();
+}
+#endif
 
 void aligned_room::release::operator()(std::byte* bytes) const noexcept
 {

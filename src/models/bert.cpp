@@ -9,6 +9,7 @@
 
 #include <c10/core/InferenceMode.h>
 
+#include <optional>
 #include <utility>
 
 #include "models/bert_config.hpp"
@@ -18,6 +19,8 @@
 #include "torch/layers.hpp"
 #include "torch/scratch.hpp"
 #include "torch/threads.hpp"
+#include "torch/tile_encoder.hpp"
+#include "torch/tile_reader.hpp"
 #include "torch/weight_reader.hpp"
 #include "weights/safetensors.hpp"
 
@@ -85,7 +88,34 @@ struct bert_shared : embedder_parts {
     bert_config config;
     bert_embeddings embeddings;
     std::vector<bert_layer> layers;
+    std::shared_ptr<const nn::tile_weights> tiles;  // instead of layers, where they compute
 };
+
+nn::tile_shape tiles_of(const bert_config& config, c10::ScalarType dtype)
+{
+    return config.tiles(
+        dtype == c10::ScalarType::Float ? kernels::bf16_parts::two : kernels::bf16_parts::one);
+}
+
+nn::tile_layer read_tile_layer(
+    const nn::weight_reader& reader, const bert_config& config, kernels::bf16_parts parts)
+{
+    const std::int64_t hidden = config.hidden_size;
+    const std::int64_t inner = config.intermediate_size;
+    const auto linear =
+        [&](const std::vector<std::string>& names, std::int64_t n_in, std::int64_t n_out) {
+            return nn::read_tile_linear(reader, names, {n_in, n_out}, parts);
+        };
+    const auto norm = [&](const char* name) { return nn::read_tile_norm(reader.in(name), hidden); };
+    return {
+        linear(
+            {"attention.self.query", "attention.self.key", "attention.self.value"}, hidden, hidden),
+        linear({"attention.output.dense"}, hidden, hidden),
+        norm("attention.output.LayerNorm"),
+        linear({"intermediate.dense"}, hidden, inner),
+        linear({"output.dense"}, inner, hidden),
+        norm("output.LayerNorm")};
+}
 
 // ---- forward -------------------------------------------------------------------------------------------
 
@@ -112,7 +142,9 @@ public:
         : packed_embedder{shared}
         , shared_{std::move(shared)}
         , scratch_{shared_->config, shared_->dtype}
-    {}
+    {
+        if (shared_->tiles) tiles_.emplace(shared_->tiles);
+    }
 
     std::unique_ptr<embedder> replicate() const override
     {
@@ -123,7 +155,9 @@ private:
     at::Tensor
     encode(const at::Tensor& ids, const nn::packed_block& block, run_context& context) override
     {
+        if (tiles_) return encode_in_tiles(ids, block, context);
         at::Tensor hidden = embed_tokens(ids, block);
+        hidden = shared_->embeddings.norm.run(hidden);
         for (const bert_layer& layer : shared_->layers) {
             if (context.stop_requested()) return hidden;
             nn::use_threads(context.n_threads());
@@ -143,7 +177,19 @@ private:
             hidden.narrow(0, group.first_row, group.n_rows())
                 .view({group.n_texts, group.length, hidden_size})
                 .add_(table.position.narrow(0, 0, group.length));
-        return table.norm.run(hidden);
+        return hidden;
+    }
+
+    // Threads other than the caller's are the encoder's own: libtorch's would wait for work beside
+    // them.
+    at::Tensor
+    encode_in_tiles(const at::Tensor& ids, const nn::packed_block& block, run_context& context)
+    {
+        nn::use_threads(1);
+        at::Tensor hidden = embed_tokens(ids, block);
+        const auto n = static_cast<std::size_t>(hidden.numel());
+        tiles_->run({hidden.mutable_data_ptr<float>(), n}, block, context);
+        return hidden;
     }
 
     // hidden: [n, hidden_size] f32, overwritten; result: the same shape.
@@ -171,9 +217,32 @@ private:
 
     std::shared_ptr<const bert_shared> shared_;
     bert_scratch scratch_;
+    std::optional<nn::tile_encoder> tiles_;
 };
 
 // ---- loading -------------------------------------------------------------------------------------------
+
+// Weights that are repacked are read apart, since none of their tensors stays.
+void read_tiles(
+    bert_shared& shared,
+    const nn::tile_shape& shape,
+    const std::string& module,
+    const stop_flag& stop)
+{
+    const nn::weight_reader reader =
+        nn::weight_reader{weights::checkpoint::blocking_open(shared.modules.transformer_dir), stop}
+            .in(module);
+    nn::tile_weights weights;
+    weights.shape = shape;
+    weights.embedding_norm =
+        nn::read_tile_norm(reader.in("embeddings.LayerNorm"), shape.hidden_size);
+    for (std::int64_t i = 0; i < shared.config.num_hidden_layers; ++i)
+        weights.layers.push_back(read_tile_layer(
+            reader.in("encoder.layer." + std::to_string(i)), shared.config, shape.parts));
+    shared.weights.copied_bytes += weights.n_bytes();
+    shared.tiles = std::make_shared<const nn::tile_weights>(std::move(weights));
+    reader.drop_pages();
+}
 
 void read_weights(bert_shared& shared, const stop_flag& stop)
 {
@@ -183,9 +252,14 @@ void read_weights(bert_shared& shared, const stop_flag& stop)
     const bool nested = files.has("bert.embeddings.word_embeddings.weight");
     const nn::weight_reader reader = files.in(nested ? "bert" : "");
     shared.embeddings = bert_embeddings::read(reader.in("embeddings"), shared.config);
-    for (std::int64_t i = 0; i < shared.config.num_hidden_layers; ++i)
-        shared.layers.push_back(bert_layer::read(
-            reader.in("encoder.layer." + std::to_string(i)), shared.config, shared.dtype));
+    const nn::tile_shape tiles = tiles_of(shared.config, shared.dtype);
+    if (tiles.runs_here()) {
+        read_tiles(shared, tiles, nested ? "bert" : "", stop);
+    } else {
+        for (std::int64_t i = 0; i < shared.config.num_hidden_layers; ++i)
+            shared.layers.push_back(bert_layer::read(
+                reader.in("encoder.layer." + std::to_string(i)), shared.config, shared.dtype));
+    }
     shared.add_weights(files.footprint());
     shared.weights.copied_bytes += shared.embeddings.position.nbytes();
     files.drop_pages();
@@ -206,10 +280,11 @@ std::unique_ptr<embedder> load_bert(const fs::path& dir, const load_options& opt
             embedder_parts::blocking_read("bert", std::move(modules), size, options),
             config,
             {},
-            {}});
+            {},
+            nullptr});
         read_weights(*shared, options.stop());
         shared->replica_bytes =
-            config.scratch_bytes(shared->max_block_rows(), c10::elementSize(shared->dtype));
+            config.replica_bytes(shared->max_block_rows(), c10::elementSize(shared->dtype));
         return std::make_unique<bert_embedder>(std::move(shared));
     });
 }

@@ -2,7 +2,9 @@
 
 #include <modelpool/error.hpp>
 
+#include <algorithm>
 #include <string>
+#include <thread>
 
 #include "support/printable.hpp"
 
@@ -70,6 +72,28 @@ bert_config bert_config::read(const json_file& file)
             "'layer_norm_eps' must lie in [0, 1), found " + std::to_string(config.layer_norm_eps));
     config.hidden_act = read_activation(file);
     return config;
+}
+
+nn::tile_shape bert_config::tiles(kernels::bf16_parts parts) const noexcept
+{
+    return {
+        hidden_size,
+        num_attention_heads,
+        intermediate_size,
+        hidden_act,
+        static_cast<float>(layer_norm_eps),
+        parts};
+}
+
+std::size_t bert_config::replica_bytes(std::int64_t max_block_rows, std::size_t element_bytes) const
+{
+    const bool is_f32 = element_bytes == sizeof(float);
+    const nn::tile_shape shape =
+        tiles(is_f32 ? kernels::bf16_parts::two : kernels::bf16_parts::one);
+    if (!shape.runs_here()) return scratch_bytes(max_block_rows, element_bytes);
+    const auto n_cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+    return static_cast<std::size_t>(max_block_rows * hidden_size) * sizeof(float) +
+           shape.scratch_bytes(max_position_embeddings, n_cores);
 }
 
 std::size_t

@@ -5,6 +5,7 @@
 
 #include "support/json.hpp"
 #include "torch/activation.hpp"
+#include "torch/tile_shape.hpp"
 
 namespace modelpool::models {
 
@@ -26,8 +27,14 @@ struct bert_config {
     /// model_errc::unsupported (another architecture, or a variant of this one, by name).
     static bert_config read(const support::json_file& file);
 
-    /// Bytes of the temporaries of one replica that computes `n_rows` tokens at once, where a
-    /// number of the layers takes `element_bytes`.
+    /// The encoder as one that computes in tiles.
+    nn::tile_shape tiles(kernels::bf16_parts parts) const noexcept;
+
+    /// Bytes of one replica's temporaries, where a number of the layers takes `element_bytes`: on
+    /// this machine, which may have tiles or not.
+    std::size_t replica_bytes(std::int64_t max_block_rows, std::size_t element_bytes) const;
+
+private:
     std::size_t scratch_bytes(std::int64_t n_rows, std::size_t element_bytes) const noexcept;
 };
 

@@ -146,8 +146,9 @@ void read_weight_facts(const weights::checkpoint& files, checkpoint_facts& facts
 
 // Whether the loader reads a tensor, and how it keeps it: `stored` in the file whatever the format,
 // `in_place` there where it is f32 and widened once otherwise, `widened` as matrices in the file
-// and all else as `in_place`, `repacked` always as a copy in f32.
-enum class tensor_use { none, stored, in_place, widened, repacked };
+// and all else as `in_place`, `repacked` always as a copy in f32, `tiled` as a copy in one or two
+// bf16.
+enum class tensor_use { none, stored, in_place, widened, repacked, tiled };
 
 // What of a family decides what its encoder takes.
 struct encoder_facts {
@@ -175,10 +176,19 @@ bool stays_in_file(tensor_use use, const weights::tensor_view& tensor)
         return tensor.shape.size() > 1 ? is_float(tensor.type)
                                        : tensor.type == weights::element::f32;
     case tensor_use::repacked:
+    case tensor_use::tiled:
     case tensor_use::none:
         return false;
     }
     return false;
+}
+
+// A number's, in the loader's copy.
+std::size_t copied_bytes(tensor_use use, const weights::tensor_view& tensor)
+{
+    const bool narrow = use == tensor_use::tiled && tensor.shape.size() > 1 &&
+                        tensor.type == weights::element::bf16;
+    return narrow ? 2 : sizeof(float);
 }
 
 void add_tensor_memory(
@@ -192,7 +202,8 @@ void add_tensor_memory(
         if (stays_in_file(use, tensor))
             facts.mapped_bytes += tensor.data.size();
         else if (use != tensor_use::none)
-            facts.resident_bytes += static_cast<std::uint64_t>(tensor.n_elements()) * sizeof(float);
+            facts.resident_bytes +=
+                static_cast<std::uint64_t>(tensor.n_elements()) * copied_bytes(use, tensor);
     }
 }
 
@@ -252,6 +263,13 @@ tensor_use bert_use_of(std::string_view name)
     return needed ? tensor_use::in_place : tensor_use::none;
 }
 
+tensor_use bert_tiles_use_of(std::string_view name)
+{
+    const tensor_use use = bert_use_of(name);
+    const bool layer = name.find("encoder.layer.") != std::string_view::npos;
+    return layer && use != tensor_use::none ? tensor_use::tiled : use;
+}
+
 void read_bert_facts(
     const json_file& config_file, const fs::path& dir, checkpoint_facts& facts, dtype /*precision*/)
 {
@@ -259,11 +277,14 @@ void read_bert_facts(
     encoder_facts encoder;
     encoder.hidden_size = static_cast<std::size_t>(config.hidden_size);
     encoder.max_tokens = static_cast<std::size_t>(config.max_position_embeddings);
-    encoder.use_of = bert_use_of;
+    const bool in_tiles = config.tiles(kernels::bf16_parts::two).runs_here();
+    encoder.use_of = in_tiles ? bert_tiles_use_of : bert_use_of;
     // The position table is summed with a token type's row.
     encoder.more_resident_bytes = encoder.max_tokens * encoder.hidden_size * sizeof(float);
+    // So is the norm of the embeddings copied.
+    if (in_tiles) encoder.more_resident_bytes += 2 * encoder.hidden_size * sizeof(float);
     encoder.scratch_bytes = [&config](std::int64_t n_rows) {
-        return config.scratch_bytes(n_rows, sizeof(float));
+        return config.replica_bytes(n_rows, sizeof(float));
     };
     read_embedder_facts(encoder, dir, facts);
 }

@@ -161,7 +161,14 @@ def joined_dense(folder):
     write_case(folder, prompt="query: ")
 
 
-CASES = [plain_f32, mean_f16, cls_bf16, max_sharded, joined_dense]
+def wide_f32(folder):
+    """Sizes that processors with tiles for bf16 take: 32 inputs at once, heads of 16."""
+    sizes = dict(hidden_size=32, intermediate_size=64, initializer_range=0.2)
+    save(folder, randomise(BertModel(config(**sizes))), make_tokenizer())
+    write_case(folder)
+
+
+CASES = [plain_f32, mean_f16, cls_bf16, max_sharded, joined_dense, wide_f32]
 
 
 def main():

@@ -41,7 +41,7 @@ TEST_CASE("checkpoint facts: a BERT checkpoint is described", "[models]")
 TEST_CASE("checkpoint facts: the memory told is what the loaded model holds", "[models]")
 {
     const std::string name =
-        GENERATE("plain_f32", "mean_f16", "cls_bf16", "max_sharded", "joined_dense");
+        GENERATE("plain_f32", "mean_f16", "cls_bf16", "max_sharded", "joined_dense", "wide_f32");
     CAPTURE(name);
     const checkpoint_facts facts = blocking_read_checkpoint_facts(bert_dir(name));
     const auto model = models::load_bert(bert_dir(name));
