@@ -128,6 +128,15 @@ struct text_heads {
     std::int64_t head_size{0};
 };
 
+/// Queries that attention takes together.
+inline constexpr int queries_together = 8;
+
+/// Floats that attention keeps in its room.
+constexpr std::int64_t attention_numbers(std::int64_t n_tokens, std::int64_t head_size)
+{
+    return (head_size + queries_together) * ((n_tokens + 31) / 32 * 32);
+}
+
 /// Every token attends to all tokens of its text, with scale 1/sqrt(head size), in f32; the heads
 /// [first_head, last_head). Token i goes to row first_row + i of `out` [n_heads · head_size].
 void attend_in_text(

@@ -71,6 +71,21 @@ struct tile_encoder::buffers {
         , inner{shape.inner_size, shape.parts}
     {}
 
+    /// Room for any part of so many rows, so that no thread has to ask for memory: it could not
+    /// report that there is none.
+    void reserve(const tile_shape& shape, std::int64_t n_rows, std::int64_t longest, int n_pieces)
+    {
+        x.resize(n_rows);
+        context.resize(n_rows);
+        inner.resize(n_rows);
+        qkv.get_as<float>(n_rows * 3 * shape.hidden_size);
+        if (heads.size() < static_cast<std::size_t>(n_pieces))
+            heads.resize(static_cast<std::size_t>(n_pieces));
+        for (kernels::aligned_room& one : heads)
+            one.get_as<float>(
+                kernels::attention_numbers(longest, shape.hidden_size / shape.n_heads));
+    }
+
     bf16_rows x;                // the hidden states
     kernels::aligned_room qkv;  // [n, 3 * hidden_size] f32
     bf16_rows context;          // what attention makes of them
@@ -125,10 +140,18 @@ void tile_encoder::run(std::span<float> hidden, const packed_block& block, run_c
         one.hidden = hidden.subspan(first, n);
         first += n;
     }
-    if (parts.size() == 1) {
-        const pieces shared{
+    std::int64_t most_rows = 0;
+    for (const part& one : parts)
+        most_rows = std::max(most_rows, one.n_rows);
+    const std::int64_t longest = block.groups.back().length;  // they are sorted
+    const bool shared = parts.size() == 1;
+    for (int i = 0; i != (shared ? 1 : n_threads); ++i)
+        buffers_[static_cast<std::size_t>(i)]->reserve(
+            weights_->shape, most_rows, longest, shared ? n_threads : 1);
+    if (shared) {
+        const pieces divided{
             n_threads, [this](int n, kernels::part_function f) { team_->run(n, f); }};
-        run_part(parts.front(), *buffers_.front(), shared, context);
+        run_part(parts.front(), *buffers_.front(), divided, context);
         return;
     }
     const auto run_one = [&](int index, int thread) {
@@ -150,9 +173,6 @@ void tile_encoder::run_part(
     const tile_shape& shape = weights_->shape;
     const std::int64_t n = what.n_rows;
     const std::int64_t width = shape.hidden_size;
-    room.x.resize(n);
-    room.context.resize(n);
-    room.inner.resize(n);
     const auto normalize = [&](const tile_norm& norm) {
         const kernels::norm_weights weights{
             norm.weight.data(), norm.bias.data(), shape.norm_eps, width};
@@ -193,8 +213,6 @@ void tile_encoder::attend(
     const part& what, const float* qkv, buffers& room, const pieces& each) const
 {
     const tile_shape& shape = weights_->shape;
-    if (room.heads.size() < static_cast<std::size_t>(each.n))
-        room.heads.resize(static_cast<std::size_t>(each.n));
     each.run([&](int index, int) {
         const auto heads = piece(shape.n_heads, index, each.n);
         std::int64_t row = 0;
