@@ -125,10 +125,25 @@ public:
     {
         const auto* conversation = std::get_if<chat>(&request.input);
         if (conversation == nullptr || !parts_->layout) return nullptr;
-        text::answer_format format = text::answer_format::of_template(parts_->layout->source());
-        format.after(render(*conversation));
+        text::answer_format format = format_of(*conversation);
         if (!conversation->tools().empty()) format.tools(conversation->tools());
+        // What looks like a call inside of JSON is text.
+        if (!request.params.json_schema.empty()) format.calls(text::call_style::none);
         return std::make_unique<text::answer_splitter>(std::move(format));
+    }
+
+    std::unique_ptr<token_constraint> constrain(const generation_request& request) override
+    {
+        text::constraint_start start = text::constraint_start::at_once;
+        const auto* conversation = std::get_if<chat>(&request.input);
+        if (conversation != nullptr && parts_->layout) {
+            const text::answer_format format = format_of(*conversation);
+            if (format.begins_in_thoughts())
+                start = text::constraint_start::after_thoughts;
+            else if (format.thinks())
+                start = text::constraint_start::thoughts_if_begun;
+        }
+        return std::make_unique<text::json_constraint>(masks_of(request.params.json_schema), start);
     }
 
     footprint bytes() const override
@@ -184,6 +199,44 @@ private:
         return parts_->layout->render(conversation);
     }
 
+    text::answer_format format_of(const chat& conversation) const
+    {
+        text::answer_format format = text::answer_format::of_template(parts_->layout->source());
+        format.after(render(conversation));
+        return format;
+    }
+
+    // Compiled once for requests of the same schema, as long as it is among the latest.
+    std::shared_ptr<text::json_token_masks> masks_of(const std::string& schema)
+    {
+        if (info_.end_tokens.empty())
+            throw error{
+                errc::unsupported,
+                parts_->name + ": the model has no token that ends a text, so its answers cannot "
+                               "be held to a JSON schema"};
+        auto known = std::ranges::find(
+            schemas_,
+            schema,
+            &std::pair<std::string, std::shared_ptr<text::json_token_masks>>::first);
+        if (known == schemas_.end()) {
+            const text::json_grammar grammar = text::json_grammar::from_schema(schema);
+            const auto tokens = parts_->tokens.get([this] {
+                return std::make_shared<const text::token_table>(
+                    info_.vocab_size,
+                    [this](std::int32_t id) {
+                        return piece({&id, 1});
+                    },
+                    info_.end_tokens);
+            });
+            if (schemas_.size() == max_schemas) schemas_.pop_back();
+            schemas_.emplace_back(
+                schema, std::make_shared<text::json_token_masks>(grammar, tokens));
+            known = schemas_.end() - 1;
+        }
+        std::rotate(schemas_.begin(), known, known + 1);
+        return schemas_.front().second;
+    }
+
     // Templates write special tokens themselves.
     std::vector<std::int32_t> encode_plain(std::string_view text) const
     {
@@ -195,6 +248,9 @@ private:
     std::optional<image_rows> images_;
     generator_info info_;
     std::vector<std::pair<std::int32_t, std::string_view>> marks_;
+    static constexpr std::size_t max_schemas = 4;
+    // The latest first.
+    std::vector<std::pair<std::string, std::shared_ptr<text::json_token_masks>>> schemas_;
 };
 
 }  // namespace

@@ -3,11 +3,13 @@
 #include <modelpool/capability/generation.hpp>
 #include <modelpool/text/answer.hpp>
 #include <modelpool/text/chat_template.hpp>
+#include <modelpool/text/json_constraint.hpp>
 #include <modelpool/text/tokenizer.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -17,6 +19,22 @@
 #include "models/image_encoder.hpp"
 
 namespace modelpool::models {
+
+/// The tokens of a model as constraints need them: made by the first replica that asks, for all.
+class shared_tokens {
+public:
+    template <class Make>
+    std::shared_ptr<const text::token_table> get(Make make) const
+    {
+        const std::lock_guard lock{mutex_};
+        if (!made_) made_ = make();
+        return made_;
+    }
+
+private:
+    mutable std::mutex mutex_;
+    mutable std::shared_ptr<const text::token_table> made_;
+};
 
 /// A decoder with all that makes a generator of it. Immutable and shared by replicas.
 struct decoder_parts {
@@ -43,6 +61,7 @@ struct decoder_parts {
     text::tokenizer tokenizer;
     std::optional<text::chat_template> layout;
     std::vector<std::int32_t> end_tokens;
+    shared_tokens tokens;
     image_input images;  ///< without an encoder: the model takes no images
     /// Of the hashes of images: nobody outside knows it.
     std::pair<std::uint64_t, std::uint64_t> image_key{random_key()};

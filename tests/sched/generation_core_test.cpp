@@ -401,7 +401,7 @@ TEST_CASE("generation_core: images are told apart in the cache, and marked in th
 
 TEST_CASE("generation_core: a constraint decides what may come")
 {
-    class even final : public token_constraint {
+    class even final : public mp::token_constraint {
     public:
         std::span<const std::uint64_t> allowed() override { return mask_; }
         void accept(std::int32_t token) override { CHECK(token % 2 == 0); }

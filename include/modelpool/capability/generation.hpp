@@ -4,6 +4,7 @@
 #include <modelpool/image/image.hpp>
 #include <modelpool/text/answer_parser.hpp>
 #include <modelpool/text/chat.hpp>
+#include <modelpool/text/token_constraint.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -99,8 +100,13 @@ struct generation_params {
     bool keep_logits{false};
     bool keep_prompt{false};      ///< give the prompt's tokens with the end
     bool prompt_logprobs{false};  ///< log-probabilities of the prompt's tokens too
-    std::string json_schema;      ///< constrains the text to JSON of this schema; empty: free text
-    bool ignore_end{false};       ///< go on past the model's own end of text
+    /// Constrains the text to JSON of this schema, as `text::json_grammar` describes it; empty:
+    /// free text. The answer ends as soon as the JSON can only end, with finish_reason::stop. Where
+    /// the model's template has the model think before it answers, it does, freely; calls of tools
+    /// are barred. What cuts an answer short (stop strings, `max_tokens`) cuts the JSON short too.
+    std::string json_schema;
+    /// Go on past the model's own end of text, but not past the end of JSON.
+    bool ignore_end{false};
     /// The answer begins with these ids, whatever would have been chosen. With `max_tokens` their
     /// number, the generation only scores them.
     std::vector<std::int32_t> forced;
@@ -229,6 +235,13 @@ public:
     /// What splits the answer to that request into text, reasoning and tool calls. Null: it is text
     /// throughout.
     virtual std::unique_ptr<answer_parser> parse_answer(const generation_request&) const
+    {
+        return nullptr;
+    }
+
+    /// What holds the answer to the JSON schema that the request has. Null: the model cannot
+    /// constrain its answers. Errors: as `text::json_grammar::from_schema`.
+    virtual std::unique_ptr<token_constraint> constrain(const generation_request&)
     {
         return nullptr;
     }

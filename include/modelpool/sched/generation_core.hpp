@@ -10,7 +10,6 @@
 #include <modelpool/sched/sampler.hpp>
 #include <modelpool/sched/scheduler.hpp>
 #include <modelpool/sched/stop_matcher.hpp>
-#include <modelpool/sched/token_constraint.hpp>
 #include <modelpool/sched/utf8_holder.hpp>
 
 #include <algorithm>
@@ -433,7 +432,8 @@ private:
     void write_text(generation& state, std::int32_t token, generation_update& update)
     {
         const auto& ends = model_->info().end_tokens;
-        if (!state.ignore_end && std::find(ends.begin(), ends.end(), token) != ends.end()) {
+        const bool may_end = !state.ignore_end || state.constraint;
+        if (may_end && std::find(ends.begin(), ends.end(), token) != ends.end()) {
             update.finish = finish_reason::stop;
             return;
         }

@@ -248,6 +248,8 @@ inline void generation_engine::prepare(const std::shared_ptr<generation_job>& re
             pool_errc::deadline_missed, "the deadline passed before the prompt was prepared"};
     sched::core_request wanted;
     wanted.prompt = std::move(prompt);
+    if (!request->input.params.json_schema.empty())
+        wanted.constraint = model_->constrain(request->input);
     wanted.params = std::move(request->input.params);
     wanted.priority = static_cast<int>(request->request().rank());
     wanted.defaults = options_.sampling;

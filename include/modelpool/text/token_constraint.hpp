@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <span>
 
-namespace modelpool::sched {
+namespace modelpool {
 
 /// Bars tokens that may not come next, for output of a given grammar. One object serves one
 /// sequence.
@@ -24,4 +24,4 @@ public:
     virtual void accept(std::int32_t token) = 0;
 };
 
-}  // namespace modelpool::sched
+}  // namespace modelpool
