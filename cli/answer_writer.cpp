@@ -7,6 +7,8 @@
 #include "generation.hpp"
 #include "text_format.hpp"
 
+#include <unistd.h>
+
 namespace modelpool::cli {
 namespace {
 
@@ -162,6 +164,7 @@ answer_writer::answer_writer(
     , wanted_{wanted}
     , given_{given}
     , as_message_{as_message}
+    , error_is_terminal_{::isatty(STDERR_FILENO) == 1}
 {}
 
 void answer_writer::write(generation_event event)
@@ -177,8 +180,15 @@ void answer_writer::write(generation_event event)
 void answer_writer::write_text(const generation_event& event)
 {
     const bool on_terminal = self_.out.is_terminal();
-    if (!event.text.empty()) self_.out.write(on_terminal ? harmless(event.text) : event.text);
-    if (!event.reasoning.empty()) write_error_text(harmless(event.reasoning));
+    if (!event.reasoning.empty()) {
+        // Each piece on its own: whatever ends the program leaves the terminal as it was.
+        const std::string thoughts = harmless(event.reasoning);
+        write_error_text(error_is_terminal_ ? "\033[2m" + thoughts + "\033[0m" : thoughts);
+        after_thoughts_ = true;
+    }
+    if (event.text.empty()) return;
+    if (std::exchange(after_thoughts_, false) && error_is_terminal_) write_error_text("\n\n");
+    self_.out.write(on_terminal ? harmless(event.text) : event.text);
 }
 
 void answer_writer::write_line(const generation_event& event)

@@ -180,34 +180,81 @@ void add_answer(modelpool::chat& conversation, const generation_result& result)
     conversation.add(std::move(said));
 }
 
+// A request that cannot be answered is no reason to leave a conversation.
+bool is_of_the_request(const boost::system::error_code& code)
+{
+    return code == model_errc::context_overflow || code == errc::invalid_argument ||
+           code.category() == text_category();
+}
+
 // Reads lines and answers them, until the input ends. An interruption ends the answer; between
 // answers, the program.
-void converse(
-    program& self,
-    session& where,
-    card about,
-    std::shared_ptr<modelpool::chat> conversation,
-    std::shared_ptr<generation_params> params,
-    answer_writer& writer)
-{
-    generation_handle model;
-    where.run_part([&] { return load(where, std::move(about), model); });
-    for (;;) {
-        write_error_text("> ");
-        std::string line;
-        if (!std::getline(std::cin, line) || line == "/exit") break;
-        if (line.empty()) continue;
-        conversation->user(std::move(line));
-        writer.clear();
-        try {
-            where.run_part([&] { return answer(model, conversation, params, writer); });
-        } catch (const interrupted&) {
-            self.signals.forget();
-            write_error_line(" (stopped)");
+class conversing {
+public:
+    conversing(
+        program& self,
+        session& where,
+        generation_handle model,
+        std::shared_ptr<generation_params> params,
+        answer_writer& writer)
+        : self_{self}
+        , where_{where}
+        , model_{std::move(model)}
+        , params_{std::move(params)}
+        , writer_{writer}
+    {}
+
+    void run(const modelpool::chat& beginning)
+    {
+        modelpool::chat conversation = beginning;
+        for (;;) {
+            write_error_text("> ");
+            std::string line;
+            if (!std::getline(std::cin, line)) {
+                write_error_text("\n");
+                return;
+            }
+            if (line == "/exit" || line == "/quit") return;
+            if (line == "/clear") {
+                conversation = beginning;
+                continue;
+            }
+            if (line.starts_with('/')) {
+                write_error_line("/clear forgets what was said, /exit ends, and so does Ctrl-D");
+                continue;
+            }
+            if (line.find_first_not_of(" \t\r") != std::string::npos)
+                conversation = answered(conversation, std::move(line));
         }
-        add_answer(*conversation, writer.result());
     }
-}
+
+private:
+    // The conversation with a question and its answer, or as it was where there is none.
+    modelpool::chat answered(const modelpool::chat& before, std::string question)
+    {
+        auto asked = std::make_shared<modelpool::chat>(before);
+        asked->user(std::move(question));
+        writer_.clear();
+        try {
+            where_.run_part([&] { return answer(model_, asked, params_, writer_); });
+        } catch (const interrupted&) {
+            self_.signals.forget();
+            write_error_line(" (stopped)");
+        } catch (const error& problem) {
+            if (!is_of_the_request(problem.code())) throw;
+            write_error_line("modelpool: chat: " + visible(problem.what()));
+            return before;
+        }
+        add_answer(*asked, writer_.result());
+        return *asked;
+    }
+
+    program& self_;
+    session& where_;
+    generation_handle model_;
+    std::shared_ptr<generation_params> params_;
+    answer_writer& writer_;
+};
 
 void run_chat(program& self, const chat_arguments& given)
 {
@@ -230,16 +277,18 @@ void run_chat(program& self, const chat_arguments& given)
             [&] { return answer_once(where, std::move(about), conversation, params, writer); });
         return;
     }
-    converse(self, where, std::move(about), conversation, params, writer);
+    generation_handle model;
+    where.run_part([&] { return load(where, std::move(about), model); });
+    conversing{self, where, std::move(model), params, writer}.run(*conversation);
     where.close();
 }
 
 constexpr const char* footer =
     R"(Answers a conversation through the model's own template. On a terminal, and without --messages, it reads a line,
-streams the answer, and goes on; Ctrl-C stops an answer, and between answers the program. FILE is a JSON array of
-messages with "role" and "content" (a text, or an array of parts: {"type":"text","text":...} and, for
-vision models, {"type":"image","image":FILE or address}), and of assistants "reasoning_content" and
-"tool_calls". The answer goes to standard output, thoughts to standard error.
+streams the answer, and goes on; Ctrl-C stops an answer, and between answers the program; Ctrl-D or /exit ends it, and
+/clear forgets what was said. FILE is a JSON array of messages with "role" and "content" (a text, or an array of parts:
+{"type":"text","text":...} and, for vision models, {"type":"image","image":FILE or address}), and of assistants
+"reasoning_content" and "tool_calls". The answer goes to standard output, thoughts to standard error.
 With --json one document: that of `generate`, and "message": {"role","content","reasoning","tool_calls":[{"id","name",
 "arguments"}]}. With --json-lines one object an event: text, reasoning, tool_call, end.
 

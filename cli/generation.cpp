@@ -1,5 +1,8 @@
 #include "generation.hpp"
 
+#include <modelpool/error.hpp>
+#include <modelpool/text/json_constraint.hpp>
+
 #include <nlohmann/json.hpp>
 
 #include <array>
@@ -39,6 +42,18 @@ std::pair<std::int32_t, float> parse_bias(const std::string& text)
     }
     if (!good) throw usage_error{"--logit-bias: '" + text + "': expected ID=NUMBER, or ID=-inf"};
     return {id, value};
+}
+
+// Looked at before a model is loaded.
+std::string blocking_read_schema(const std::string& path)
+{
+    std::string schema = blocking_read_text(path);
+    try {
+        text::json_grammar::from_schema(schema);
+    } catch (const error& problem) {
+        throw usage_error{"--json-schema: " + path + ": " + problem.what()};
+    }
+    return schema;
 }
 
 void add_sampling_options(CLI::App& command, generation_arguments& into)
@@ -174,7 +189,7 @@ generation_params blocking_params(const generation_arguments& given)
     params.ignore_end = given.ignore_eos;
     params.keep_logits = !given.save_logits.empty();
     params.keep_prompt = given.common.json;
-    if (!given.json_schema.empty()) params.json_schema = blocking_read_text(given.json_schema);
+    if (!given.json_schema.empty()) params.json_schema = blocking_read_schema(given.json_schema);
     if (!given.force_ids.empty()) params.forced = blocking_read_ids(given.force_ids);
     return params;
 }

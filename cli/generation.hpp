@@ -67,7 +67,11 @@ public:
 
     const generation_result& result() const noexcept { return result_; }
     /// Forgets the answer, before the next one.
-    void clear() { result_ = {}; }
+    void clear()
+    {
+        result_ = {};
+        after_thoughts_ = false;
+    }
 
 private:
     void write_text(const generation_event& event);
@@ -79,6 +83,8 @@ private:
     const settings& wanted_;
     const generation_arguments& given_;
     bool as_message_;
+    bool error_is_terminal_;
+    bool after_thoughts_{false};
     generation_result result_;
 };
 
