@@ -37,7 +37,10 @@ function(modelpool_use_ccache)
     find_program(MODELPOOL_CCACHE ccache)
     mark_as_advanced(MODELPOOL_CCACHE)
     if(MODELPOOL_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+        # Another checkout's objects serve too, also while all its files are new.
         set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
-            CCACHE_SLOPPINESS=pch_defines,time_macros ${MODELPOOL_CCACHE} PARENT_SCOPE)
+            CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+            CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1
+            ${MODELPOOL_CCACHE} PARENT_SCOPE)
     endif()
 endfunction()
