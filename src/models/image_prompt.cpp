@@ -62,7 +62,8 @@ message outline_of(const message& from)
 
 std::vector<std::int32_t> encode(const text::tokenizer& tokenizer, const std::string& text)
 {
-    const auto plain = tokenizer.encode(text, text::encode_options{}.add_special_tokens(false)).ids;
+    std::vector<std::int32_t> plain =
+        tokenizer.encode(text, text::encode_options{}.add_special_tokens(false)).ids;
     std::vector<std::int32_t> whole = tokenizer.encode(text).ids;
     const bool adds_first = whole.size() > plain.size();
     // Templates may write themselves what a text begins with.

@@ -142,7 +142,7 @@ std::size_t llava_config::scratch_bytes() const noexcept
 {
     const auto count = [](std::int64_t n) { return static_cast<std::size_t>(n); };
     // The pixels side by side, and cut into patches.
-    const std::size_t pixels = 2 * 3 * count(vision.image_size) * count(vision.image_size);
+    const std::size_t pixels = 6 * count(vision.image_size) * count(vision.image_size);
     const std::size_t features =
         count(vision.n_tokens()) * (count(feature_width()) + 2 * count(text_hidden));
     return vision.scratch_bytes(vision.n_tokens(), sizeof(float)) +
