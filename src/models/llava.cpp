@@ -128,7 +128,7 @@ at::Tensor llava_encoder::features(const at::Tensor& image, run_context& context
     const llava_config& config = shared_->config;
     const std::int64_t width = config.vision.hidden_size;
     const std::int64_t first = config.with_class ? 0 : 1;
-    const at::Tensor chosen =
+    at::Tensor chosen =
         at::empty({config.n_positions(), config.feature_width()}, at::TensorOptions{}.dtype(f32));
     const nn::clip_vision_tower& tower = shared_->vision_tower;
     const at::Tensor hidden = tower.embed(image, room_);
