@@ -195,7 +195,7 @@ std::string catalogue_text(const std::vector<model_entry>& entries)
              std::string{to_string(one.about->kind())},
              std::to_string(one.about->dimension),
              std::to_string(one.about->context_length),
-             one.about->licence,
+             one.about->licence + (one.about->gated ? " (gated)" : ""),
              one.dir ? visible(one.dir->string()) : "-"});
     return table(rows);
 }

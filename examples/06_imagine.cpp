@@ -25,13 +25,11 @@ co_main(mp::runtime& rt, std::string model, std::string prompt, std::string path
     models.use(painters);
     co_await models.add(mp::models::blocking_card(model));
     auto painter = co_await models.find<mp::text_to_image>(model);
-
     mp::image_stream stream = co_await painter.imagine(std::move(prompt));
     while (auto event = co_await stream.next()) {
-        if (!event->image) {
+        if (!event->image)
             std::cout << "step " << event->step << " of " << event->n_steps << std::endl;
-            continue;
-        }
+        if (!event->image) continue;
         const mp::generated_image& made = *event->image;
         const std::vector<std::byte> png = mp::encode_png(made.pixels);
         std::ofstream{path, std::ios::binary}.write(
