@@ -120,6 +120,10 @@ public:
         std::shared_ptr<json_token_masks> masks,
         constraint_start start = constraint_start::at_once);
     ~json_constraint() override;
+    json_constraint(const json_constraint&) = delete;
+    json_constraint& operator=(const json_constraint&) = delete;
+    json_constraint(json_constraint&&) = delete;
+    json_constraint& operator=(json_constraint&&) = delete;
 
     /// Errors: errc::invalid_argument where a token was accepted that the grammar bars;
     /// errc::unsupported for a grammar that leaves too many ways open at once.
