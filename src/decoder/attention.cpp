@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "kernels/row_parts.hpp"
 #include "kernels/rows.hpp"
 
 namespace modelpool::decoder {
@@ -43,15 +44,17 @@ void rotate_heads(
     const matrix& x,
     std::int64_t n_heads,
     std::int64_t head_size,
-    std::int64_t first)
+    std::int64_t first,
+    machine& on)
 {
     const std::size_t n_pairs = positions.n_rotary() / 2;
-    for (std::int64_t i = 0; i < x.n_rows; ++i)
+    kernels::for_rows(x.n_rows, x.n, on.team, [&](std::int64_t i) {
         for (std::int64_t head = 0; head < n_heads; ++head)
             positions.rotate(
                 x.row(i) + head * head_size + first,
                 step.cosines.data() + static_cast<std::size_t>(i) * n_pairs,
                 step.sines.data() + static_cast<std::size_t>(i) * n_pairs);
+    });
 }
 
 void store(
@@ -59,19 +62,19 @@ void store(
     const step_view& step,
     const matrix& keys,
     const matrix& values,
-    kv_cache& cache)
+    kv_cache& cache,
+    machine& on)
 {
     const auto block_tokens = static_cast<std::uint32_t>(cache.layout().block_tokens);
-    for (std::size_t i = 0; i < step.rows.size(); ++i) {
-        const step_row& row = step.rows[i];
-        const auto index = static_cast<std::int64_t>(i);
+    kernels::for_rows(keys.n_rows, keys.n + values.n, on.team, [&](std::int64_t index) {
+        const step_row& row = step.rows[static_cast<std::size_t>(index)];
         kernels::store_kv(
             cache.layout(),
             cache.block(layer, row.blocks[row.position / block_tokens]),
             static_cast<int>(row.position % block_tokens),
             keys.row(index),
             values.row(index));
-    }
+    });
 }
 
 // Rows of one sequence stand together, and its last one sees the most blocks.
@@ -176,9 +179,9 @@ public:
         project(x, all, queries, keys, values, room, on);
         if (!query_norm_.empty()) normalise(queries, sizes.n_heads, query_norm_, room, on);
         if (!key_norm_.empty()) normalise(keys, sizes.n_kv_heads, key_norm_, room, on);
-        rotate_heads(positions_, step, queries, sizes.n_heads, sizes.key_size, 0);
-        rotate_heads(positions_, step, keys, sizes.n_kv_heads, sizes.key_size, 0);
-        store(layer, step, keys, values, cache);
+        rotate_heads(positions_, step, queries, sizes.n_heads, sizes.key_size, 0, on);
+        rotate_heads(positions_, step, keys, sizes.n_kv_heads, sizes.key_size, 0, on);
+        store(layer, step, keys, values, cache, on);
         const matrix seen =
             rows_of(room.c, n, static_cast<std::size_t>(sizes.n_heads * sizes.value_size));
         attend(layer, step, config_, queries, seen, cache, room, on);
@@ -225,7 +228,7 @@ private:
         }
         const bool quantized =
             query_.takes_quantized() || key_.takes_quantized() || value_.takes_quantized();
-        room.input.set(x, quantized, on);
+        room.input.set(x, quantized, on.team, on.room);
         decoder::apply(query_, room.input, queries, on);
         decoder::apply(key_, room.input, keys, on);
         decoder::apply(value_, room.input, values, on);
@@ -247,8 +250,9 @@ private:
     {
         const matrix together =
             rows_of(room.b, static_cast<std::size_t>(x.n_rows), static_cast<std::size_t>(x.n));
-        for (std::int64_t i = 0; i < x.n_rows; ++i)
+        kernels::for_rows(x.n_rows, x.n, on.team, [&](std::int64_t i) {
             std::copy(x.row(i), x.row(i) + x.n, together.row(i));
+        });
         const matrix heads = heads_of(together, n_heads);
         kernels::rms_norm(
             heads,
@@ -257,8 +261,9 @@ private:
             heads,
             on.team,
             on.room);
-        for (std::int64_t i = 0; i < x.n_rows; ++i)
+        kernels::for_rows(x.n_rows, x.n, on.team, [&](std::int64_t i) {
             std::copy(together.row(i), together.row(i) + x.n, x.row(i));
+        });
     }
 
     const decoder_config& config_;
@@ -336,23 +341,24 @@ public:
         const auto width = rank + static_cast<std::size_t>(sizes.n_rotary);
         const bool quantized =
             latent_.takes_quantized() || (sizes.q_rank > 0 ? query_a_ : query_).takes_quantized();
-        room.input.set(x, quantized, on);
+        room.input.set(x, quantized, on.team, on.room);
         const matrix latent = rows_of(room.b, n, width);
         decoder::apply(latent_, room.input, latent, on);
         const matrix compressed = columns(latent, 0, sizes.kv_rank);
         norm(compressed, latent_norm_, on);
-        rotate_heads(positions_, step, latent, 1, 0, sizes.kv_rank);
-        store(layer, step, latent, latent, cache);
+        rotate_heads(positions_, step, latent, 1, 0, sizes.kv_rank, on);
+        store(layer, step, latent, latent, cache, on);
 
         const matrix queries = project_queries(room, n, on);
-        rotate_heads(positions_, step, queries, sizes.n_heads, sizes.key_size, n_plain_);
+        rotate_heads(positions_, step, queries, sizes.n_heads, sizes.key_size, n_plain_, on);
         const matrix absorbed = absorb(queries, room, on);
         const matrix seen = rows_of(room.e, n, n_heads * rank);
         attend(layer, step, config_, absorbed, seen, cache, room, on);
 
         const matrix heads =
             rows_of(room.a, n, n_heads * static_cast<std::size_t>(sizes.value_size));
-        room.second_input.set(heads_of(seen, sizes.n_heads), value_.takes_quantized(), on);
+        room.second_input.set(
+            heads_of(seen, sizes.n_heads), value_.takes_quantized(), on.team, on.room);
         value_.apply(room.second_input, routes(n), heads_of(heads, sizes.n_heads), on);
         decoder::apply(output_, heads, y, room.second_input, on);
     }
@@ -451,7 +457,7 @@ private:
                 heads.row(i) + sizes.key_size,
                 made.row(i) + sizes.kv_rank);
         }
-        room.second_input.set(plain, key_.takes_quantized(), on);
+        room.second_input.set(plain, key_.takes_quantized(), on.team, on.room);
         key_.apply(room.second_input, routes(n), columns(made, 0, sizes.kv_rank), on);
         return {made.data, queries.n_rows, width * sizes.n_heads, width * sizes.n_heads};
     }

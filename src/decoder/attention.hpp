@@ -53,8 +53,8 @@ struct step_view {
 
 /// Room that the layers of one replica share.
 struct layer_room {
-    activations input;
-    activations second_input;
+    kernels::linear_input input;
+    kernels::linear_input second_input;
     std::vector<float> a;
     std::vector<float> b;
     std::vector<float> c;

@@ -49,7 +49,7 @@ public:
             decoder::apply(up_, x, both, room.second_input, on);
         } else {
             const bool quantized = gate_.takes_quantized() || up_.takes_quantized();
-            room.input.set(x, quantized, on);
+            room.input.set(x, quantized, on.team, on.room);
             decoder::apply(gate_, room.input, gate, on);
             decoder::apply(up_, room.input, up, on);
         }
@@ -170,14 +170,14 @@ public:
         const std::size_t n_inner = to_size(sizes_.n_expert_feed_forward);
         const matrix gate = rows_of(room.b, n * n_used, n_inner);
         const matrix up = rows_of(room.c, n * n_used, n_inner);
-        room.input.set(x, gate_.takes_quantized() || up_.takes_quantized(), on);
+        room.input.set(x, gate_.takes_quantized() || up_.takes_quantized(), on.team, on.room);
         gate_.apply(room.input, routes, gate, on);
         up_.apply(room.input, routes, up, on);
         kernels::silu_mul(gate, up, gate, on.team, on.room);
         const matrix made = rows_of(room.d, n * n_used, to_size(sizes_.hidden));
         for (std::size_t i = 0; i < routes.size(); ++i)
             routes[i].row = static_cast<std::int32_t>(i);
-        room.second_input.set(gate, down_.takes_quantized(), on);
+        room.second_input.set(gate, down_.takes_quantized(), on.team, on.room);
         down_.apply(room.second_input, routes, made, on);
         add_up(made, weights, y);
         if (!shared_) return;

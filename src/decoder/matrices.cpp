@@ -3,8 +3,6 @@
 #include <modelpool/error.hpp>
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <stdexcept>
 #include <utility>
 
@@ -20,25 +18,6 @@ using kernels::matrix;
 
 namespace {
 
-constexpr std::int64_t group = 32;  // numbers that share a scale in int8
-
-// low = x - high, where int8 with the group's scale holds all of high
-void split(const float* x, std::int64_t n, float* high, float* low)
-{
-    for (std::int64_t first = 0; first < n; first += group) {
-        const std::int64_t end = std::min(n, first + group);
-        float greatest = 0;
-        for (std::int64_t k = first; k < end; ++k)
-            greatest = std::max(greatest, std::abs(x[k]));
-        const float scale = greatest / 127.0F;
-        const float inverse = greatest < 1e-30F ? 0.0F : 127.0F / greatest;
-        for (std::int64_t k = first; k < end; ++k) {
-            high[k] = scale * std::nearbyint(x[k] * inverse);
-            low[k] = x[k] - high[k];
-        }
-    }
-}
-
 bool all_of_type(std::span<const stored_matrix> all, kernels::block_type type)
 {
     return std::ranges::all_of(all, [&](const stored_matrix& each) { return each.type == type; });
@@ -53,44 +32,16 @@ bool lie_together(std::span<const stored_matrix> all)
     return all_of_type(all, all.front().type);
 }
 
-void add_halves(const matrix& both, const matrix& y, machine& on)
-{
-    const matrix low{both.data + y.n_rows * both.stride, y.n_rows, both.n, both.stride};
-    kernels::add({both.data, y.n_rows, both.n, both.stride}, low, y, on.team, on.room);
-}
-
 }  // namespace
 
-void activations::set(matrix x, bool quantized, machine& on)
+void apply(const linear& weights, const kernels::linear_input& x, matrix y, machine& on)
 {
-    n_rows_ = x.n_rows;
-    is_split_ = quantized;
-    if (!quantized) {
-        input_.set(x, false, on.team, on.room);
-        return;
-    }
-    const matrix both =
-        rows_of(rows_, static_cast<std::size_t>(2 * x.n_rows), static_cast<std::size_t>(x.n));
-    for (std::int64_t i = 0; i < x.n_rows; ++i)
-        split(x.data + i * x.stride, x.n, both.data + i * x.n, both.data + (n_rows_ + i) * x.n);
-    input_.set(both, true, on.team, on.room);
+    weights.apply(x, y, on.team, on.room);
 }
 
-void apply(const linear& weights, const activations& x, matrix y, machine& on)
+void apply(const linear& weights, matrix x, matrix y, kernels::linear_input& by, machine& on)
 {
-    if (!x.is_split()) {
-        weights.apply(x.input(), y, on.team, on.room);
-        return;
-    }
-    const matrix both =
-        rows_of(on.halves, static_cast<std::size_t>(2 * y.n_rows), static_cast<std::size_t>(y.n));
-    weights.apply(x.input(), both, on.team, on.room);
-    add_halves(both, y, on);
-}
-
-void apply(const linear& weights, matrix x, matrix y, activations& by, machine& on)
-{
-    by.set(x, weights.takes_quantized(), on);
+    by.set(x, weights.takes_quantized(), on.team, on.room);
     apply(weights, by, y, on);
 }
 
@@ -181,22 +132,6 @@ std::size_t expert_matrices::n_bytes() const noexcept
     for (const linear& each : single_)
         sum += each.n_bytes();
     return sum;
-}
-
-void expert_matrices::apply(
-    const activations& x, std::span<const kernels::routed_row> routes, matrix y, machine& on) const
-{
-    if (!x.is_split()) {
-        apply(x.input(), routes, y, on);
-        return;
-    }
-    std::vector<kernels::routed_row> twice{routes.begin(), routes.end()};
-    for (const kernels::routed_row& route : routes)
-        twice.push_back({route.row + static_cast<std::int32_t>(x.n_rows()), route.expert});
-    const matrix both =
-        rows_of(on.halves, static_cast<std::size_t>(2 * y.n_rows), static_cast<std::size_t>(y.n));
-    apply(x.input(), twice, both, on);
-    add_halves(both, y, on);
 }
 
 void expert_matrices::apply(

@@ -23,37 +23,17 @@ struct machine {
     {}
     kernels::thread_team team;
     kernels::scratch room;
-    std::vector<float> halves;  // results of both halves of split activations
-};
-
-/// Activations that linears share. For quantised weights, whose products take activations as int8,
-/// each row is split in two: what int8 holds of it, and int8 of what that leaves. The second half
-/// costs little where reading the weights is what takes the time, and answers agree with those of
-/// unquantised activations.
-class activations {
-public:
-    /// Refers to `x` where it is not split.
-    void set(kernels::matrix x, bool quantized, machine& on);
-
-    bool is_split() const noexcept { return is_split_; }
-    std::int64_t n_rows() const noexcept { return n_rows_; }
-    const kernels::linear_input& input() const noexcept { return input_; }
-
-private:
-    std::int64_t n_rows_{0};
-    bool is_split_{false};
-    std::vector<float> rows_;  // [2 n_rows, n]
-    kernels::linear_input input_;
 };
 
 /// y = x W
-void apply(const kernels::linear& weights, const activations& x, kernels::matrix y, machine& on);
+void apply(
+    const kernels::linear& weights, const kernels::linear_input& x, kernels::matrix y, machine& on);
 /// The same for rows that no other linear shares, through `by`.
 void apply(
     const kernels::linear& weights,
     kernels::matrix x,
     kernels::matrix y,
-    activations& by,
+    kernels::linear_input& by,
     machine& on);
 
 /// Makes the matrices of a decoder from its source.
@@ -110,18 +90,12 @@ public:
 
     /// As kernels::linear::apply_routed.
     void apply(
-        const activations& x,
-        std::span<const kernels::routed_row> routes,
-        kernels::matrix y,
-        machine& on) const;
-
-private:
-    void apply(
         const kernels::linear_input& x,
         std::span<const kernels::routed_row> routes,
         kernels::matrix y,
         machine& on) const;
 
+private:
     kernels::linear joined_;               // where they lie together,
     std::vector<kernels::linear> single_;  // or one by one
 };

@@ -15,193 +15,332 @@ namespace {
 
 using vec = avx512_vec;
 
-/// Rows from which tiles are faster than unpacking for each few rows, as measured: the dearer the
-/// unpacking, the sooner.
-constexpr std::int64_t least_tile_rows(block_type type)
-{
-    switch (type) {
-    case block_type::q4_0:
-    case block_type::q4_1:
-    case block_type::q4_k:
-    case block_type::q8_0:
-        return 17;
-    default:
-        return 12;
-    }
-}
+/// Rows from which tiles are faster than unpacking for each few rows, as measured.
+constexpr std::int64_t least_tile_rows = 9;
 
-/// Tiles 0 and 1 take products, 2 and 3 activations, 4 and 5 weights; `k_bytes` codes at once.
+/// Tiles 0 to 3 take products, 4 and 5 activations, 6 and 7 weights; `k_bytes` columns at once.
 void configure(int n_rows, int k_bytes)
 {
     tile_config config{};
     config.palette = 1;
-    for (int t = 0; t != 6; ++t) {
-        const bool is_activations = t == 2 || t == 3;
+    for (int t = 0; t != 8; ++t) {
+        const bool is_activations = t == 4 || t == 5;
         config.row_bytes[t] = static_cast<std::uint16_t>(is_activations ? k_bytes : 64);
-        config.n_rows[t] = static_cast<std::uint8_t>(t < 4 ? n_rows : k_bytes / 4);
+        config.n_rows[t] = static_cast<std::uint8_t>(t < 6 ? n_rows : k_bytes / 4);
     }
     asm volatile("" ::"r"(&config) : "memory");  // g++ 12 drops the stores otherwise
     _tile_loadconfig(&config);
 }
 
-/// A panel's codes as signed bytes, in the order of tiles, and its scales; in a thread's room.
+using products = std::int32_t[4][16][16];
+
+__m512i whole(const std::int32_t* high, const std::int32_t* low)
+{
+    return vec::add_i(vec::sll<8>(vec::load_i(high)), vec::load_i(low));
+}
+
+/// The sums that rows have come to, as panel_rows' acc, go to and from the output.
+template <class F>
+[[gnu::always_inline]] inline void
+update(const panel_job& job, std::int64_t row, bool is_first, F&& f)
+{
+    float* y = job.y_row(row);
+    const __m512 before = is_first ? _mm512_setzero_ps() : vec::load_first(y, job.n_outputs);
+    vec::store_first(y, f(before), job.n_outputs);
+}
+
+/// Super blocks of 256: the weights' codes times the factors of their groups are integers of 16
+/// bits, 256·high + low, so tiles add up whole blocks. In a thread's room.
 template <block_type type>
-struct open_panel {
-    using block = panel_block<vec, type>;
-    static constexpr int n_scales = block::is_split ? 3 : block::has_offset ? 2 : 1;
-    static_assert(!block::is_split || !block::has_offset);
+class super_tiles {
+public:
+    explicit super_tiles(const panel_job& job)
+        : job_{job}
+        , room_{*reinterpret_cast<room*>(job.room)}
+    {
+        static_assert(sizeof(room) <= panel_room_bytes);
+    }
 
-    std::int8_t* codes;
-    float* scales;  // [n / 32, n_scales, 16]
-
-    explicit open_panel(const panel_job& job)
-        : codes{reinterpret_cast<std::int8_t*>(job.room)}
-        , scales{reinterpret_cast<float*>(job.room + 16 * job.n_in())}
+    void run()
     {
         constexpr std::int64_t block_bytes = packed_shape_for<type>().n_bytes;
-        const std::int64_t n_blocks = job.n_in() / (32 * block::n_groups);
-        for (std::int64_t b = 0; b != n_blocks; ++b) {
-            const block weights = block_at<vec, type>(job.panel + b * block_bytes, 0);
+        const std::byte* panel = job_.panel;
+        const std::int64_t end = job_.first_row + job_.n_rows;
+        for (std::int64_t k = 0; k != job_.n_columns; k += 256, panel += block_bytes) {
+            const block weights = block_at<vec, type>(panel, 0);
             [&]<int... g>(std::integer_sequence<int, g...>) {
-                (unpack<g>(weights, b * block::n_groups + g), ...);
-            }(std::make_integer_sequence<int, block::n_groups>{});
-        }
-    }
-
-    template <int g>
-    void unpack(const block& weights, std::int64_t index)
-    {
-        __m512i code[8];
-        weights.template codes<g>(code);
-        const __m512i zero = _mm512_set1_epi8(static_cast<char>(block::zero));
-#pragma GCC unroll 8
-        for (int c = 0; c != 8; ++c) {
-            const __m512i signed_code = block::zero == 0 ? code[c] : _mm512_sub_epi8(code[c], zero);
-            _mm512_storeu_si512(codes + index * 512 + std::ptrdiff_t{64} * c, signed_code);
-        }
-        const auto s = weights.template scales<g>();
-        float* to = scales + index * 16 * n_scales;
-        vec::store(to, s.scale);
-        if constexpr (block::is_split) {
-            vec::store(to + 16, s.first);
-            vec::store(to + 32, s.second);
-        } else if constexpr (block::has_offset) {
-            vec::store(to + 16, s.offset);
-        }
-    }
-};
-
-/// Products of one tile of rows; the same sums in the same order as panel_rows. The tiles work on
-/// the next groups while the vectors add up the last one.
-template <block_type type, int n_rows>
-class tile_rows {
-public:
-    tile_rows(const panel_job& job, const open_panel<type>& panel, std::int64_t row)
-        : x_{job.x}
-        , codes_{panel.codes}
-        , scales_{panel.scales}
-        , tile_{job.x.tile(row, 0)}
-        , row_{row % 16}
-    {}
-
-    void run(const panel_job& job, std::int64_t row, int n_used) const
-    {
-        alignas(64) std::int32_t products[n_ahead + 1][2][16][16];
-        __m512 acc[n_rows];
-#pragma GCC unroll 16
-        for (int r = 0; r != n_rows; ++r)
-            acc[r] = _mm512_setzero_ps();
-        const std::int64_t n_groups = x_.n / 32;
-        for (std::int64_t g = 0; g != n_ahead && g != n_groups; ++g)
-            multiply(g, products[g]);
-        for (std::int64_t g = 0; g != n_groups; ++g) {
-            if (g + n_ahead < n_groups)
-                multiply(g + n_ahead, products[(g + n_ahead) % (n_ahead + 1)]);
-            add(g, products[g % (n_ahead + 1)], acc);
-        }
-#pragma GCC unroll 16
-        for (int r = 0; r != n_rows; ++r) {
-            if (r < n_used) vec::store_first(job.y_row(row + r), acc[r], job.n_outputs);
+                (unpack<g>(weights), ...);
+            }(std::make_integer_sequence<int, 8>{});
+            const std::int64_t column = job_.first_column + k;
+            multiply(job_.first_row, column);
+            for (std::int64_t row = job_.first_row; row < end; row += 16) {
+                if (row + 16 < end) multiply(row + 16, column);
+                add(weights, row, end - row < 16 ? end : row + 16, column);
+            }
         }
     }
 
 private:
     using block = panel_block<vec, type>;
-    static constexpr int n_scales = open_panel<type>::n_scales;
-    /// Groups that the tiles are ahead: what they store is read once it has left their pipeline.
-    static constexpr std::int64_t n_ahead = 3;
+    /// Are the products of codes and factors bytes?
+    static constexpr bool is_narrow = type == block_type::q2_k;
 
-    [[gnu::always_inline]] void multiply(std::int64_t g, std::int32_t (&to)[2][16][16]) const
+    struct room {
+        std::int8_t low[4][1024];
+        std::int8_t high[4][1024];
+        products sums[2];  // of a tile of rows, and of the next one
+        float minima[16][16];
+    };
+
+    template <int g>
+    void unpack(const block& weights)
     {
-        const std::int8_t* x = x_.codes + ((tile_ + g) * 16 + row_) * 32;
-        const std::int8_t* w = codes_ + g * 512;
-        _tile_zero(0);
-        _tile_loadd(2, x, 32);
-        _tile_loadd(4, w, 64);
-        _tile_dpbssd(0, 2, 4);
-        _tile_stored(0, to[0], 64);
-        if constexpr (block::is_split) {
-            _tile_zero(1);
-            _tile_loadd(3, x + 16, 32);
-            _tile_loadd(5, w + 256, 64);
-            _tile_dpbssd(1, 3, 5);
-            _tile_stored(1, to[1], 64);
+        __m512i code[8];
+        weights.template codes<g>(code);
+        const half_scales<vec> factors = weights.template factors<g>();
+        const __m512i first = twice(factors.first);
+        const __m512i second = block::is_split ? twice(factors.second) : first;
+        std::int8_t* low = room_.low[g / 2] + g % 2 * 512;
+        std::int8_t* high = room_.high[g / 2] + g % 2 * 512;
+        const __m512i zero = _mm512_set1_epi16(block::zero);
+#pragma GCC unroll 8
+        for (int c = 0; c != 8; ++c) {
+            const __m512i factor = c < 4 ? first : second;
+            const __m512i even_codes = _mm512_and_si512(code[c], _mm512_set1_epi16(0xff));
+            const __m512i odd_codes = _mm512_srli_epi16(code[c], 8);
+            const __m512i even = _mm512_mullo_epi16(_mm512_sub_epi16(even_codes, zero), factor);
+            const __m512i odd = _mm512_mullo_epi16(_mm512_sub_epi16(odd_codes, zero), factor);
+            _mm512_storeu_si512(low + std::ptrdiff_t{64} * c, low_bytes(even, odd));
+            if constexpr (!is_narrow) {
+                const __m512i half = _mm512_set1_epi16(128);
+                const __m512i even_high = _mm512_srli_epi16(_mm512_add_epi16(even, half), 8);
+                const __m512i odd_high = _mm512_srli_epi16(_mm512_add_epi16(odd, half), 8);
+                _mm512_storeu_si512(high + std::ptrdiff_t{64} * c, low_bytes(even_high, odd_high));
+            }
         }
+        if constexpr (block::has_offset) {
+            const half_scales<vec> least = weights.template minima<g>();
+            vec::store(room_.minima[2 * g], vec::to_f(least.first));
+            if constexpr (block::is_split)
+                vec::store(room_.minima[2 * g + 1], vec::to_f(least.second));
+        }
+    }
+    static __m512i twice(__m512i x)
+    {
+        return vec::or_i(vec::and_i(x, vec::set_i(0xffff)), vec::sll<16>(x));
+    }
+    static __m512i low_bytes(__m512i even, __m512i odd)
+    {
+        return _mm512_mask_mov_epi8(even, 0xaaaaaaaaaaaaaaaaULL, _mm512_slli_epi16(odd, 8));
+    }
+
+    [[gnu::always_inline]] void multiply(std::int64_t row, std::int64_t column) const
+    {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        const std::int8_t* x = job_.x.codes_of(row, column / 32);
+        for (int pair = 0; pair != 4; ++pair, x += quantized_view::pair_bytes) {
+            _tile_loadd(7, room_.low[pair], 64);
+            _tile_loadd(4, x, 64);
+            _tile_dpbssd(1, 4, 7);
+            _tile_loadd(5, x + 1024, 64);
+            _tile_dpbssd(3, 5, 7);
+            if constexpr (!is_narrow) {
+                _tile_loadd(6, room_.high[pair], 64);
+                _tile_dpbssd(0, 4, 6);
+                _tile_dpbssd(2, 5, 6);
+            }
+        }
+        products& to = room_.sums[row / 16 % 2];
+        if constexpr (!is_narrow) {
+            _tile_stored(0, to[0], 64);
+            _tile_stored(2, to[2], 64);
+        }
+        _tile_stored(1, to[1], 64);
+        _tile_stored(3, to[3], 64);
     }
 
     [[gnu::always_inline]] void
-    add(std::int64_t g, const std::int32_t (&dots)[2][16][16], __m512 (&acc)[n_rows]) const
+    add(const block& weights, std::int64_t first, std::int64_t last, std::int64_t column) const
     {
-        const float* s = scales_ + g * 16 * n_scales;
-        const float* x_scales = x_.scales + (tile_ + g) * 16 + row_;
-        const float* sums = x_.sums + (tile_ + g) * 16 + row_;
-        const __m512 scale = vec::load(s);
+        const products& sums = room_.sums[first / 16 % 2];
+        const std::int64_t group = column / 32;
+        const float* scales = job_.x.scale_of(first, column / 256);
+        const float* x_sums = block::is_split ? job_.x.half_sums + job_.x.group_at(first, group) * 2
+                                              : job_.x.sums + job_.x.group_at(first, group);
+        for (std::int64_t row = first; row != last; ++row) {
+            const std::int64_t r = row - first;
+            __m512i high = vec::load_i(sums[1][r]);
+            __m512i low = vec::load_i(sums[3][r]);
+            if constexpr (!is_narrow) {
+                high = whole(sums[0][r], sums[1][r]);
+                low = whole(sums[2][r], sums[3][r]);
+            }
+            const __m512 both = vec::fma(vec::to_f(high), vec::set(256.0F), vec::to_f(low));
+            __m512 sum = vec::mul(both, weights.scale);
+            if constexpr (block::has_offset) {
+                __m512 minima = _mm512_setzero_ps();
+                constexpr int n = block::is_split ? 16 : 8;
 #pragma GCC unroll 16
-        for (int r = 0; r != n_rows; ++r) {
-            const __m512 both = vec::mul(scale, vec::set(x_scales[r]));
-            const __m512 dot = vec::to_f(vec::load_i(dots[0][r]));
-            if constexpr (block::is_split) {
-                const __m512 other =
-                    vec::mul(vec::to_f(vec::load_i(dots[1][r])), vec::load(s + 32));
-                acc[r] = vec::fma(vec::fma(dot, vec::load(s + 16), other), both, acc[r]);
-            } else {
-                acc[r] = vec::fma(dot, both, acc[r]);
-                if constexpr (block::has_offset)
-                    acc[r] = vec::fma(vec::load(s + 16), vec::set(sums[r]), acc[r]);
+                for (int m = 0; m != n; ++m)
+                    minima = vec::fma(
+                        vec::load(room_.minima[16 / n * m]), vec::set(x_sums[16 * m + r]), minima);
+                sum = vec::fma(minima, weights.minus, sum);
+            }
+            update(job_, row, column == 0, [&](__m512 acc) {
+                return vec::fma(sum, vec::set(scales[r]), acc);
+            });
+        }
+    }
+
+    const panel_job& job_;
+    room& room_;
+};
+
+/// Blocks of 32, eight of which share the scale of their activations.
+template <block_type type>
+class small_tiles {
+public:
+    explicit small_tiles(const panel_job& job)
+        : job_{job}
+        , room_{*reinterpret_cast<room*>(job.room)}
+    {
+        static_assert(sizeof(room) <= panel_room_bytes);
+    }
+
+    void run()
+    {
+        constexpr std::int64_t block_bytes = packed_shape_for<type>().n_bytes;
+        const std::byte* panel = job_.panel;
+        for (std::int64_t k = 0; k < job_.n_columns; k += 256) {
+            const std::int64_t left = job_.n_columns - k;
+            const int n_groups = left < 256 ? static_cast<int>(left / 32) : 8;
+            for (int g = 0; g != n_groups; ++g, panel += block_bytes)
+                unpack(block_at<vec, type>(panel, 0), g);
+            run_rows(job_.first_column + k, n_groups);
+        }
+    }
+
+private:
+    using block = panel_block<vec, type>;
+
+    struct room {
+        std::int8_t codes[8][512];
+        float scales[8][16];
+        float offsets[8][16];
+        products sums[2];  // of two groups, and of the next two
+    };
+
+    void unpack(const block& weights, int g)
+    {
+        __m512i code[8];
+        weights.template codes<0>(code);
+        const __m512i zero = _mm512_set1_epi8(static_cast<char>(block::zero));
+#pragma GCC unroll 8
+        for (int c = 0; c != 8; ++c)
+            _mm512_storeu_si512(
+                room_.codes[g] + std::ptrdiff_t{64} * c, _mm512_sub_epi8(code[c], zero));
+        const group_scales<vec> scales = weights.scales();
+        vec::store(room_.scales[g], scales.scale);
+        vec::store(room_.offsets[g], scales.offset);
+    }
+
+    void run_rows(std::int64_t column, int n_groups)
+    {
+        const int n_pairs = (n_groups + 1) / 2;
+        const std::int64_t end = job_.first_row + job_.n_rows;
+        int turn = 0;
+        multiply(job_.first_row, column, 0, n_groups, room_.sums[0]);
+        for (std::int64_t row = job_.first_row; row < end; row += 16) {
+            __m512 sums[16];
+#pragma GCC unroll 16
+            for (__m512& s : sums)
+                s = _mm512_setzero_ps();
+            for (int pair = 0; pair != n_pairs; ++pair, turn ^= 1) {
+                products& next = room_.sums[turn ^ 1];
+                if (pair + 1 != n_pairs)
+                    multiply(row, column, pair + 1, n_groups, next);
+                else if (row + 16 < end)
+                    multiply(row + 16, column, 0, n_groups, next);
+                add<0>(row, column, pair, room_.sums[turn], sums);
+                if (2 * pair + 1 != n_groups) add<2>(row, column, pair, room_.sums[turn], sums);
+            }
+            const float* scales = job_.x.scale_of(row, column / 256);
+            const std::int64_t n = end - row < 16 ? end - row : 16;
+#pragma GCC unroll 16
+            for (int r = 0; r != 16; ++r) {
+                if (r >= n) break;
+                update(job_, row + r, column == 0, [&](__m512 acc) {
+                    return vec::fma(sums[r], vec::set(scales[r]), acc);
+                });
             }
         }
     }
 
-    quantized_view x_;
-    const std::int8_t* codes_;
-    const float* scales_;
-    std::int64_t tile_;
-    std::int64_t row_;
+    [[gnu::always_inline]] void
+    multiply(std::int64_t row, std::int64_t column, int pair, int n_groups, products& to) const
+    {
+        const std::int8_t* x = job_.x.codes_of(row, column / 32 + 2 * pair);
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_loadd(6, room_.codes[2 * pair], 64);
+        _tile_loadd(4, x, 64);
+        _tile_dpbssd(0, 4, 6);
+        _tile_loadd(5, x + 1024, 64);
+        _tile_dpbssd(1, 5, 6);
+        _tile_stored(0, to[0], 64);
+        _tile_stored(1, to[1], 64);
+        if (2 * pair + 1 == n_groups) return;
+        _tile_zero(2);
+        _tile_zero(3);
+        _tile_loadd(7, room_.codes[2 * pair + 1], 64);
+        _tile_loadd(4, x + 32, 64);
+        _tile_dpbssd(2, 4, 7);
+        _tile_loadd(5, x + 1024 + 32, 64);
+        _tile_dpbssd(3, 5, 7);
+        _tile_stored(2, to[2], 64);
+        _tile_stored(3, to[3], 64);
+    }
+
+    /// Products `which` and the next one are the high and the low ones of a group.
+    template <int which>
+    [[gnu::always_inline]] void
+    add(std::int64_t row, std::int64_t column, int pair, const products& dots, __m512 (&sums)[16])
+        const
+    {
+        const int g = 2 * pair + which / 2;
+        const float* x_sums = job_.x.sums + job_.x.group_at(row, column / 32 + g);
+        const __m512 scale = vec::load(room_.scales[g]);
+        const __m512 offset = vec::load(room_.offsets[g]);
+#pragma GCC unroll 16
+        for (int r = 0; r != 16; ++r) {
+            const __m512 dot = vec::to_f(whole(dots[which][r], dots[which + 1][r]));
+            sums[r] = vec::fma(dot, scale, sums[r]);
+            if constexpr (block::has_offset)
+                sums[r] = vec::fma(offset, vec::set(x_sums[r]), sums[r]);
+        }
+    }
+
+    const panel_job& job_;
+    room& room_;
 };
 
+/// Rows beyond the last one of a tile are multiplied as they lie in memory, and not stored.
 template <block_type type>
 void run_tiles(const panel_job& job)
 {
-    if (job.n_rows < least_tile_rows(type)) {
+    if (job.n_rows < least_tile_rows || job.first_row % 16 != 0) {
         avx512_table().panel(type)(job);
         return;
     }
-    constexpr int k_bytes = panel_block<vec, type>::is_split ? 16 : 32;
-    const open_panel<type> panel{job};
-    int configured = 0;
-    const std::int64_t end = job.first_row + job.n_rows;
-    for (std::int64_t row = job.first_row; row != end;) {
-        const std::int64_t in_tile = 16 - row % 16;
-        const int n = static_cast<int>(end - row < in_tile ? end - row : in_tile);
-        if (n != configured) configure(n, k_bytes);
-        configured = n;
-        // Lanes of rows beyond the last one add up what lies in memory, and are not stored.
-        if (n <= 8 && row % 16 <= 8)
-            tile_rows<type, 8>{job, panel, row}.run(job, row, n);
-        else
-            tile_rows<type, 16>{job, panel, row}.run(job, row, n);
-        row += n;
-    }
+    constexpr bool is_super = panel_block<vec, type>::n_groups == 8;
+    configure(job.n_rows < 16 ? static_cast<int>(job.n_rows) : 16, is_super ? 64 : 32);
+    if constexpr (is_super)
+        super_tiles<type>{job}.run();
+    else
+        small_tiles<type>{job}.run();
     _tile_release();
 }
 
@@ -219,7 +358,7 @@ kernel_table::panel_function tile_function_of(block_type type)
     case block_type::q8_0:
         return run_tiles<block_type::q8_0>;
     case block_type::q2_k:
-        return avx512_table().panel(type);  // as fast without tiles, with so many scales
+        return run_tiles<block_type::q2_k>;
     case block_type::q3_k:
         return run_tiles<block_type::q3_k>;
     case block_type::q4_k:

@@ -13,7 +13,7 @@
 namespace modelpool::kernels {
 namespace {
 
-void store_number(kv_type type, std::byte* to, float x)
+inline void store_number(kv_type type, std::byte* to, float x)
 {
     switch (type) {
     case kv_type::f32:
@@ -85,17 +85,31 @@ head_row value_row(const kv_layout& layout, std::byte* block, int head, int slot
         begin + layout.block_tokens * layout.v_row_numbers() * bytes + std::int64_t{4} * slot};
 }
 
-void store_row(kv_type type, const head_row& to, const float* x, int n)
+template <kv_type type>
+void store_row(const head_row& to, const float* x, int n)
 {
-    if (type != kv_type::q8) {
-        for (int k = 0; k != n; ++k)
-            store_number(type, to.numbers + k * to.step, x[k]);
-        return;
+    [[maybe_unused]] float scale = 1.0F;
+    if constexpr (type == kv_type::q8) {
+        scale = int8_scale(x, n);
+        store_as(to.scale, scale);
     }
-    const float scale = int8_scale(x, n);
-    store_as(to.scale, scale);
-    for (int k = 0; k != n; ++k)
-        store_number(type, to.numbers + k * to.step, scale > 0 ? std::nearbyint(x[k] / scale) : 0);
+    for (int k = 0; k != n; ++k) {
+        float number = x[k];
+        if constexpr (type == kv_type::q8) number = scale > 0 ? std::nearbyint(x[k] / scale) : 0;
+        store_number(type, to.numbers + k * to.step, number);
+    }
+}
+
+template <kv_type type>
+void store_token(
+    const kv_layout& layout, std::byte* block, int slot, const float* keys, const float* values)
+{
+    for (int head = 0; head != layout.n_kv_heads; ++head) {
+        const head_row key = key_row(layout, block, head, slot);
+        store_row<type>(key, keys + std::int64_t{head} * layout.k_dim, layout.k_dim);
+        const head_row value = value_row(layout, block, head, slot);
+        store_row<type>(value, values + std::int64_t{head} * layout.v_dim, layout.v_dim);
+    }
 }
 
 void load_row(kv_type type, const head_row& from, float* x, int n)
@@ -170,11 +184,15 @@ void check(
 void store_kv(
     const kv_layout& layout, std::byte* block, int slot, const float* keys, const float* values)
 {
-    for (int head = 0; head != layout.n_kv_heads; ++head) {
-        const head_row key = key_row(layout, block, head, slot);
-        store_row(layout.type, key, keys + std::int64_t{head} * layout.k_dim, layout.k_dim);
-        const head_row value = value_row(layout, block, head, slot);
-        store_row(layout.type, value, values + std::int64_t{head} * layout.v_dim, layout.v_dim);
+    switch (layout.type) {
+    case kv_type::f32:
+        return store_token<kv_type::f32>(layout, block, slot, keys, values);
+    case kv_type::f16:
+        return store_token<kv_type::f16>(layout, block, slot, keys, values);
+    case kv_type::bf16:
+        return store_token<kv_type::bf16>(layout, block, slot, keys, values);
+    case kv_type::q8:
+        return store_token<kv_type::q8>(layout, block, slot, keys, values);
     }
 }
 

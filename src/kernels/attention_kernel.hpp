@@ -169,7 +169,7 @@ private:
         int query = 0;
         std::int64_t token = base_;
         if constexpr (V::lanes == 16) {
-            score_some<8, 1>(query, token);
+            score_some<8, 2>(query, token);
             score_some<4, 2>(query, token);
             score_some<2, 4>(query, token);
         }

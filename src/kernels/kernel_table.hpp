@@ -8,47 +8,67 @@
 
 namespace modelpool::kernels {
 
-/// Rows of activations, quantised in groups of 32, as tiles: the same group of 16 rows lies
-/// together. A view; `tile` is (row / 16)·(n / 32) + group, and `r` is row % 16.
+/// Numbers of activations that share a scale; the last such block of a row may be shorter.
+inline constexpr std::int64_t scale_block = 256;
+
+/// Rows of activations as integers of 16 bits, 256·high + low, both of them int8, with a scale for
+/// each 256. A view, in tiles: 16 rows lie together, as 64 numbers of each row. Below, `r` is
+/// row % 16, `pair` 64 numbers, `group` 32 and `half` 16 of them; what is beyond a row's end is 0.
 struct quantized_view {
-    const std::int8_t* codes{nullptr};            ///< [tile, r, 32]
-    const float* scales{nullptr};                 ///< [tile, r]
-    const float* sums{nullptr};                   ///< scale · sum of the codes; [tile, r]
-    const float* half_sums{nullptr};              ///< the same of 16 codes; [tile, half, r]
-    const std::int32_t* code_sums{nullptr};       ///< [tile, r]
-    const std::int32_t* half_code_sums{nullptr};  ///< [tile, half, r]
+    const std::int8_t* codes{nullptr};       ///< [row / 16, pair, high or low, r, 64]
+    const float* scales{nullptr};            ///< [row / 16, scale block, r]
+    const float* sums{nullptr};              ///< of a group's integers: [row / 16, group, r]
+    const float* half_sums{nullptr};         ///< [row / 16, group, half, r]
+    const std::int32_t* code_sums{nullptr};  ///< as `sums`, in integers
+    /// Sums of the bytes alone: [row / 16, group, high or low, half, r].
+    const std::int32_t* byte_sums{nullptr};
     std::int64_t n{0};
 
-    std::int64_t tile(std::int64_t row, std::int64_t group) const
+    static constexpr std::int64_t pair_bytes = 2048;  ///< of 16 rows' 64 numbers
+    std::int64_t n_groups() const { return n / 32; }
+    std::int64_t n_pairs() const { return (n + 63) / 64; }
+    std::int64_t n_scales() const { return (n + scale_block - 1) / scale_block; }
+
+    /// A row's high bytes of a group; the low ones come 1024 later.
+    const std::int8_t* codes_of(std::int64_t row, std::int64_t group) const
     {
-        return row / 16 * (n / 32) + group;
+        return codes + (row / 16 * n_pairs() + group / 2) * pair_bytes + row % 16 * 64 +
+               group % 2 * 32;
+    }
+    /// Where a row's number of a group is among those that it has one of for each.
+    std::int64_t group_at(std::int64_t row, std::int64_t group) const
+    {
+        return (row / 16 * n_groups() + group) * 16 + row % 16;
+    }
+    const float* scale_of(std::int64_t row, std::int64_t block) const
+    {
+        return scales + (row / 16 * n_scales() + block) * 16 + row % 16;
     }
 };
 
-/// Products of rows and one panel of 16 packed weight rows.
+/// Products of rows and one panel of 16 packed weight rows, or of some columns of both: then `y`
+/// holds what the columns before them came to.
 struct panel_job {
-    const std::byte* panel{nullptr};
+    const std::byte* panel{nullptr};  ///< its first column
     quantized_view x;
+    std::int64_t first_column{0};  ///< a multiple of 256
+    std::int64_t n_columns{0};
     std::int64_t first_row{0};
     std::int64_t n_rows{0};
-    float* y{nullptr};                    ///< the panel's first column
+    float* y{nullptr};                    ///< the panel's first output
     const std::int32_t* y_rows{nullptr};  ///< where row r goes; null: to row r
     std::int64_t y_stride{0};
     std::int64_t n_outputs{16};  ///< fewer in the last panel
-    std::byte* room{nullptr};    ///< panel_room_bytes(n) of the thread's own
+    std::byte* room{nullptr};    ///< panel_room_bytes of the thread's own, aligned to 64
 
-    std::int64_t n_in() const { return x.n; }
     float* y_row(std::int64_t row) const
     {
         return y + (y_rows == nullptr ? row : y_rows[row]) * y_stride;
     }
 };
 
-/// What a panel kernel may use for one panel: codes as bytes, and scales and offsets.
-inline constexpr std::int64_t panel_room_bytes(std::int64_t n)
-{
-    return 16 * n + n / 32 * 64 * 5 + 65536;
-}
+/// What a panel kernel may use: for codes and products of some columns.
+inline constexpr std::int64_t panel_room_bytes = 32768;
 
 /// Products of rows and some rows of dense weights.
 struct dense_job {
@@ -70,7 +90,7 @@ struct dense_job {
     }
 };
 
-/// One row to quantise; the pointers are to that row's part of its first tile in a quantized_view.
+/// One row to quantise; the pointers are to where a quantized_view has its first numbers.
 struct quantize_job {
     const float* x{nullptr};
     std::int64_t n{0};
@@ -79,7 +99,7 @@ struct quantize_job {
     float* sums{nullptr};
     float* half_sums{nullptr};
     std::int32_t* code_sums{nullptr};
-    std::int32_t* half_code_sums{nullptr};
+    std::int32_t* byte_sums{nullptr};
 };
 
 /// The most queries, heads times rows, of one attention_job.

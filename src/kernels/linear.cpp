@@ -145,7 +145,7 @@ void linear::apply_routed(
         const auto to =
             std::find_if(from, order.end(), [&](std::int32_t i) { return expert_of(i) != expert; });
         // A range that is worth a tile begins with one.
-        constexpr std::ptrdiff_t worth_a_tile = 11;
+        constexpr std::ptrdiff_t worth_a_tile = 8;
         while (to - from > worth_a_tile && rows.size() % 16 != 0) {
             rows.push_back(linear_input::no_row);
             places.push_back(linear_input::no_row);
@@ -197,7 +197,7 @@ void linear::run(
     }
 }
 
-/// Panels [first, last) of one expert. Rows come in passes that fit a core's cache with a panel.
+/// Panels [first, last) of one expert, in passes over columns whose activations fit a core's cache.
 void linear::run_panels(
     const quantized_view& x,
     const row_range& range,
@@ -212,29 +212,36 @@ void linear::run_panels(
     const std::int64_t row = row_bytes(type_, n_in_);
     const std::int64_t panel_bytes = row * panel_rows;
     const std::int64_t n_panels = panels_of(n_out_);
-    const std::int64_t pass = std::max<std::int64_t>(cached_bytes / n_in_ / 32 * 32, 32);
+    const std::int64_t n_rows = range.end - range.begin;
+    const std::int64_t pass = std::max(
+        cached_bytes / 2 / std::max<std::int64_t>(n_rows, 1) / scale_block * scale_block,
+        scale_block);
     const auto kernel = room.table().panel(type_);
     panel_job job;
     job.x = x;
     job.y_rows = y_rows;
     job.y_stride = y.stride;
+    job.first_row = range.begin;
+    job.n_rows = n_rows;
     std::byte* own =
-        room.of_thread(thread).get(static_cast<std::size_t>(panel_room_bytes(n_in_) + panel_bytes));
+        room.of_thread(thread).get(static_cast<std::size_t>(panel_room_bytes + panel_bytes));
     job.room = own;
-    for (std::int64_t begin = range.begin; begin < range.end; begin += pass) {
-        job.first_row = begin;
-        job.n_rows = std::min(pass, range.end - begin);
+    for (std::int64_t column = 0; column < n_in_; column += pass) {
+        job.first_column = column;
+        job.n_columns = std::min(pass, n_in_ - column);
+        const std::int64_t before = row_bytes(type_, column);
         for (std::int64_t p = first; p != last; ++p) {
             const std::int64_t output = p * panel_rows;
             job.n_outputs = std::min<std::int64_t>(n_out_ - output, panel_rows);
             job.y = y.data + output;
             if (stored_ == nullptr) {
-                job.panel =
-                    packed_.data_as<std::byte>() + (range.expert * n_panels + p) * panel_bytes;
+                job.panel = packed_.data_as<std::byte>() +
+                            (range.expert * n_panels + p) * panel_bytes + before * panel_rows;
             } else {
-                std::byte* packed = own + panel_room_bytes(n_in_);
-                const std::byte* from = stored_ + (range.expert * n_out_ + output) * row;
-                pack_panel(type_, from, row, static_cast<int>(job.n_outputs), n_in_, packed);
+                std::byte* packed = own + panel_room_bytes;
+                const std::byte* from = stored_ + (range.expert * n_out_ + output) * row + before;
+                pack_panel(
+                    type_, from, row, static_cast<int>(job.n_outputs), job.n_columns, packed);
                 job.panel = packed;
             }
             kernel(job);

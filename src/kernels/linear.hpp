@@ -16,9 +16,10 @@ namespace modelpool::kernels {
 struct quantized_view;
 
 /// Activations, ready for any number of linears that share them (query, key and value; gate and
-/// up). Where asked for, each row is also quantised, once: groups of 32 numbers as int8 with an f32
-/// scale of greatest/127, which every quantised type is multiplied with. A group with an infinity or
-/// a NaN gives NaN in all that it is multiplied with; one below 1e-30 everywhere counts as zeros.
+/// up). Where asked for, each row is also quantised, once: blocks of 256 numbers as integers of 16
+/// bits with an f32 scale of greatest/32639, which every quantised type is multiplied with. A block
+/// with an infinity or a NaN gives NaN in all that it is multiplied with; one below 1e-30 everywhere
+/// counts as zeros.
 class linear_input {
 public:
     /// Refers to `x`, which stays as it is while this is in use. `quantized` is needed for weights
@@ -55,8 +56,8 @@ struct routed_row {
 
 /// y = x · weightᵀ with weights as a checkpoint stores them, computed on without being widened.
 ///
-/// Quantised types: products of the stored integers and the input's int8, exact in each group of 32,
-/// added up in f32 in the order of the groups. Dense types: f32 products added up in 16 interleaved
+/// Quantised types: products of the stored integers and the input's, exact in each block of the type,
+/// added up in f32 in the order of the blocks. Dense types: f32 products added up in 16 interleaved
 /// sums. So an output depends on its input row alone: not on how many rows came with it, nor on the
 /// number of threads, the instruction set, or the layout.
 ///

@@ -11,48 +11,58 @@ namespace {
 
 /// Where the parts of `n_rows` quantised rows lie in the rooms that hold them.
 struct quantized_parts {
-    std::int8_t* codes;
-    float* scales;
-    float* sums;
-    float* half_sums;
-    std::int32_t* code_sums;
-    std::int32_t* half_code_sums;
+    quantized_view shape;  // sizes alone
+    std::int8_t* codes{nullptr};
+    float* scales{nullptr};
+    float* sums{nullptr};
+    float* half_sums{nullptr};
+    std::int32_t* code_sums{nullptr};
+    std::int32_t* byte_sums{nullptr};
 
-    quantize_job row(std::int64_t index, std::int64_t n) const
+    quantize_job row(std::int64_t index) const
     {
-        const std::int64_t tile = index / 16 * (n / 32);
-        const std::int64_t at = tile * 16 + index % 16;
-        const std::int64_t half_at = tile * 32 + index % 16;
+        const std::int64_t tile = index / 16;
+        const std::int64_t r = index % 16;
+        const std::int64_t group = tile * shape.n_groups() * 16;
         return {
             nullptr,
-            n,
-            codes + at * 32,
-            scales + at,
-            sums + at,
-            half_sums + half_at,
-            code_sums + at,
-            half_code_sums + half_at};
+            shape.n,
+            codes + tile * shape.n_pairs() * quantized_view::pair_bytes + r * 64,
+            scales + tile * shape.n_scales() * 16 + r,
+            sums + group + r,
+            half_sums + group * 2 + r,
+            code_sums + group + r,
+            byte_sums + group * 4 + r};
     }
 };
 
-/// Numbers of each kind that tiles of `n_rows` rows have one of for each row and group.
-std::int64_t numbers_of(std::int64_t n_rows, std::int64_t n)
-{
-    return (n_rows + 15) / 16 * (n / 32) * 16;
-}
+/// Numbers of each kind that tiles of `n_rows` rows have one of for each row and group, or for each
+/// row and scale.
+struct counts {
+    std::int64_t groups;
+    std::int64_t scales;
+    std::int64_t pairs;
 
-/// Three rooms, with slack for kernels that read whole vectors: codes; scales, sums and sums of halves; the codes' sums and their halves'.
+    counts(std::int64_t n_rows, const quantized_view& shape)
+        : groups{(n_rows + 15) / 16 * shape.n_groups() * 16}
+        , scales{(n_rows + 15) / 16 * shape.n_scales() * 16}
+        , pairs{(n_rows + 15) / 16 * shape.n_pairs()}
+    {}
+};
+
+/// Three rooms: codes; scales, sums and sums of halves; sums of codes and of their bytes.
 quantized_parts
 parts_in(std::int64_t n_rows, std::int64_t n, aligned_room& codes, aligned_room& f, aligned_room& i)
 {
-    const std::int64_t g = numbers_of(n_rows, n);
-    quantized_parts parts{};
-    parts.codes = codes.get_as<std::int8_t>(32 * g);
-    parts.scales = f.get_as<float>(4 * g + 64);
-    parts.sums = parts.scales + g;
-    parts.half_sums = parts.sums + g;
-    parts.code_sums = i.get_as<std::int32_t>(3 * g + 64);
-    parts.half_code_sums = parts.code_sums + g;
+    quantized_parts parts;
+    parts.shape.n = n;
+    const counts of{n_rows, parts.shape};
+    parts.codes = codes.get_as<std::int8_t>(of.pairs * quantized_view::pair_bytes);
+    parts.scales = f.get_as<float>(of.scales + 3 * of.groups);
+    parts.sums = parts.scales + of.scales;
+    parts.half_sums = parts.sums + of.groups;
+    parts.code_sums = i.get_as<std::int32_t>(5 * of.groups);
+    parts.byte_sums = parts.code_sums + of.groups;
     return parts;
 }
 
@@ -60,17 +70,16 @@ parts_in(std::int64_t n_rows, std::int64_t n, aligned_room& codes, aligned_room&
 
 quantized_view linear_input::quantized() const noexcept
 {
-    const std::int64_t g = numbers_of(rows_.n_rows, rows_.n);
-    const float* scales = scales_.data_as<float>();
-    const auto* code_sums = code_sums_.data_as<std::int32_t>();
-    return {
-        codes_.data_as<std::int8_t>(),
-        scales,
-        scales + g,
-        scales + 2 * g,
-        code_sums,
-        code_sums + g,
-        rows_.n};
+    quantized_view view;
+    view.n = rows_.n;
+    const counts of{rows_.n_rows, view};
+    view.codes = codes_.data_as<std::int8_t>();
+    view.scales = scales_.data_as<float>();
+    view.sums = view.scales + of.scales;
+    view.half_sums = view.sums + of.groups;
+    view.code_sums = code_sums_.data_as<std::int32_t>();
+    view.byte_sums = view.code_sums + of.groups;
+    return view;
 }
 
 void linear_input::set(const_matrix x, bool quantized, thread_team& team, scratch& room)
@@ -82,7 +91,7 @@ void linear_input::set(const_matrix x, bool quantized, thread_team& team, scratc
     if (!quantized) return;
     const quantized_parts parts = parts_in(x.n_rows, x.n, codes_, scales_, code_sums_);
     const auto quantize = [&](std::int64_t row) {
-        quantize_job job = parts.row(row, x.n);
+        quantize_job job = parts.row(row);
         job.x = x.row(row);
         room.table().quantize(job);
     };
@@ -110,18 +119,23 @@ void linear_input::gather(
     for_rows(n_rows, n, team, [&](std::int64_t row) {
         const std::int64_t old = rows[static_cast<std::size_t>(row)];
         if (old == no_row) return;
-        const quantize_job job = to.row(row, n);
+        const quantize_job job = to.row(row);
+        for (std::int64_t g = 0; g < n / 32; g += 2) {
+            const std::int8_t* codes = source.codes_of(old, g);
+            std::copy_n(codes, 64, job.codes + g / 2 * quantized_view::pair_bytes);
+            std::copy_n(codes + 1024, 64, job.codes + g / 2 * quantized_view::pair_bytes + 1024);
+        }
+        for (std::int64_t b = 0; b != source.n_scales(); ++b)
+            job.scales[b * 16] = *source.scale_of(old, b);
         for (std::int64_t g = 0; g != n / 32; ++g) {
-            const std::int64_t at = source.tile(old, g) * 16 + old % 16;
-            const std::int64_t half_at = source.tile(old, g) * 32 + old % 16;
-            std::copy_n(source.codes + at * 32, 32, job.codes + g * 512);
-            job.scales[g * 16] = source.scales[at];
+            const std::int64_t at = source.group_at(old, g);
             job.sums[g * 16] = source.sums[at];
             job.code_sums[g * 16] = source.code_sums[at];
-            for (const int half : {0, 16}) {
-                job.half_sums[g * 32 + half] = source.half_sums[half_at + half];
-                job.half_code_sums[g * 32 + half] = source.half_code_sums[half_at + half];
-            }
+            for (std::int64_t half = 0; half != 2; ++half)
+                job.half_sums[g * 32 + half * 16] = source.half_sums[at * 2 - old % 16 + half * 16];
+            for (std::int64_t part = 0; part != 4; ++part)
+                job.byte_sums[g * 64 + part * 16] =
+                    source.byte_sums[at * 4 - old % 16 * 3 + part * 16];
         }
     });
 }

@@ -18,20 +18,19 @@ struct group_scales {
     typename V::f offset;
 };
 
-/// The same for a group whose halves have scales of their own, small integers times a common one:
-/// scale·(first·dot of the first 16 + second·dot of the others) + offsets·sums.
+/// The integers that the halves of a group of a super block are multiplied by; one number where the
+/// halves have none of their own.
 template <class V>
-struct split_scales {
-    typename V::f scale;
-    typename V::f first;
-    typename V::f second;
-    typename V::f first_offset;
-    typename V::f second_offset;
+struct half_scales {
+    typename V::i first;
+    typename V::i second;
 };
 
-// What a packed super block of 16 rows says, type by type. `words` points at the lanes that are
-// computed on; row r has word w at words + 64·w + 4·r, and its lone f16 at `half`. Facts of the GGUF
-// block formats: a number is scale·(code − zero) + offset.
+// What a packed block of 16 rows says, type by type. `words` points at the lanes that are computed
+// on; row r has word w at words + 64·w + 4·r, and its lone f16 at `half`. Facts of the GGUF block
+// formats: a number is scale·(code − zero) + offset. Blocks of 32 have `scales`. Super blocks of 256
+// have a `scale` that integers from `factors` multiply, group by group or half by half, and some
+// have `minus`, multiplied by small integers from `minima`.
 template <class V, block_type type>
 struct panel_block;
 
@@ -50,14 +49,14 @@ struct panel_base {
         return V::and_i(V::template srl<shift>(x), V::set_i(0x0f0f0f0f));
     }
     template <int byte>
-    static f unsigned_byte(i x)
+    static i unsigned_byte(i x)
     {
-        return V::to_f(V::and_i(V::template srl<8 * byte>(x), V::set_i(0xff)));
+        return V::and_i(V::template srl<8 * byte>(x), V::set_i(0xff));
     }
     template <int byte>
-    static f signed_byte(i x)
+    static i signed_byte(i x)
     {
-        return V::to_f(V::template sra<24>(V::template sll<24 - 8 * byte>(x)));
+        return V::template sra<24>(V::template sll<24 - 8 * byte>(x));
     }
     static f negative(f x) { return V::sub(V::set(0.0F), x); }
     /// 16 bytes of low nibbles, then high ones.
@@ -89,91 +88,40 @@ private:
     }
 };
 
-template <class V>
-struct panel_block<V, block_type::q4_0> : panel_base<V> {
+/// Blocks of 32 nibbles: where they begin, what is taken off them, and whether there is an offset to
+/// the scale, or a word of fifth bits before the nibbles.
+template <class V, int first_word, int zero_code, bool with_offset, bool with_fifth>
+struct panel_nibbles : panel_base<V> {
     static constexpr int n_groups = 1;
-    static constexpr int zero = 8;
+    static constexpr int zero = zero_code;
     static constexpr bool is_split = false;
-    static constexpr bool has_offset = false;
+    static constexpr bool has_offset = with_offset;
     static constexpr bool is_small = true;
 
     void prepare() {}
     template <int>
     void codes(typename V::i (&code)[8]) const
     {
-        this->nibbles(0, code);
+        this->nibbles(first_word, code);
+        if constexpr (with_fifth) this->fifth_bits(this->word(first_word - 1), code);
     }
-    template <int>
     group_scales<V> scales() const
     {
-        return {V::load_f16(this->half), V::set(0.0F)};
+        if constexpr (with_offset)
+            return {V::low_f16(this->word(0)), V::high_f16(this->word(0))};
+        else
+            return {V::load_f16(this->half), V::set(0.0F)};
     }
 };
 
 template <class V>
-struct panel_block<V, block_type::q4_1> : panel_base<V> {
-    static constexpr int n_groups = 1;
-    static constexpr int zero = 0;
-    static constexpr bool is_split = false;
-    static constexpr bool has_offset = true;
-    static constexpr bool is_small = true;
-
-    void prepare() {}
-    template <int>
-    void codes(typename V::i (&code)[8]) const
-    {
-        this->nibbles(1, code);
-    }
-    template <int>
-    group_scales<V> scales() const
-    {
-        return {V::low_f16(this->word(0)), V::high_f16(this->word(0))};
-    }
-};
-
+struct panel_block<V, block_type::q4_0> : panel_nibbles<V, 0, 8, false, false> {};
 template <class V>
-struct panel_block<V, block_type::q5_0> : panel_base<V> {
-    static constexpr int n_groups = 1;
-    static constexpr int zero = 16;
-    static constexpr bool is_split = false;
-    static constexpr bool has_offset = false;
-    static constexpr bool is_small = true;
-
-    void prepare() {}
-    template <int>
-    void codes(typename V::i (&code)[8]) const
-    {
-        this->nibbles(1, code);
-        this->fifth_bits(this->word(0), code);
-    }
-    template <int>
-    group_scales<V> scales() const
-    {
-        return {V::load_f16(this->half), V::set(0.0F)};
-    }
-};
-
+struct panel_block<V, block_type::q4_1> : panel_nibbles<V, 1, 0, true, false> {};
 template <class V>
-struct panel_block<V, block_type::q5_1> : panel_base<V> {
-    static constexpr int n_groups = 1;
-    static constexpr int zero = 0;
-    static constexpr bool is_split = false;
-    static constexpr bool has_offset = true;
-    static constexpr bool is_small = true;
-
-    void prepare() {}
-    template <int>
-    void codes(typename V::i (&code)[8]) const
-    {
-        this->nibbles(2, code);
-        this->fifth_bits(this->word(1), code);
-    }
-    template <int>
-    group_scales<V> scales() const
-    {
-        return {V::low_f16(this->word(0)), V::high_f16(this->word(0))};
-    }
-};
+struct panel_block<V, block_type::q5_0> : panel_nibbles<V, 1, 16, false, true> {};
+template <class V>
+struct panel_block<V, block_type::q5_1> : panel_nibbles<V, 2, 0, true, true> {};
 
 template <class V>
 struct panel_block<V, block_type::q8_0> : panel_base<V> {
@@ -191,11 +139,7 @@ struct panel_block<V, block_type::q8_0> : panel_base<V> {
         for (int c = 0; c != 8; ++c)
             code[c] = V::xor_i(this->word(c), V::set_i(static_cast<std::int32_t>(0x80808080U)));
     }
-    template <int>
-    group_scales<V> scales() const
-    {
-        return {V::load_f16(this->half), V::set(0.0F)};
-    }
+    group_scales<V> scales() const { return {V::load_f16(this->half), V::set(0.0F)}; }
 };
 
 template <class V>
@@ -225,18 +169,24 @@ struct panel_block<V, block_type::q2_k> : panel_base<V> {
         }
     }
     template <int g>
-    split_scales<V> scales() const
+    half_scales<V> factors() const
+    {
+        return bytes_of<g>(this->template nibble<0>(this->word(g / 2)));
+    }
+    template <int g>
+    half_scales<V> minima() const
+    {
+        return bytes_of<g>(this->template nibble<4>(this->word(g / 2)));
+    }
+
+private:
+    template <int g>
+    static half_scales<V> bytes_of(i x)
     {
         constexpr int byte = (2 * g) % 4;
-        const i both = this->word(g / 2);
-        const i low = this->template nibble<0>(both);
-        const i high = this->template nibble<4>(both);
         return {
-            scale,
-            this->template unsigned_byte<byte>(low),
-            this->template unsigned_byte<byte + 1>(low),
-            V::mul(minus, this->template unsigned_byte<byte>(high)),
-            V::mul(minus, this->template unsigned_byte<byte + 1>(high))};
+            panel_base<V>::template unsigned_byte<byte>(x),
+            panel_base<V>::template unsigned_byte<byte + 1>(x)};
     }
 };
 
@@ -274,16 +224,13 @@ struct panel_block<V, block_type::q3_k> : panel_base<V> {
         }
     }
     template <int g>
-    split_scales<V> scales() const
+    half_scales<V> factors() const
     {
         constexpr int byte = (2 * g) % 4;
         const i both = six_bits[g / 2];
         return {
-            scale,
-            V::sub(this->template unsigned_byte<byte>(both), V::set(32.0F)),
-            V::sub(this->template unsigned_byte<byte + 1>(both), V::set(32.0F)),
-            V::set(0.0F),
-            V::set(0.0F)};
+            V::add_i(this->template unsigned_byte<byte>(both), V::set_i(-32)),
+            V::add_i(this->template unsigned_byte<byte + 1>(both), V::set_i(-32))};
     }
 
 private:
@@ -307,7 +254,7 @@ struct panel_six_bit : panel_base<V> {
     typename V::f scale;
     typename V::f minus;
     i six_bits[2];
-    i minima[2];
+    i six_bit_minima[2];
 
     void prepare()
     {
@@ -318,15 +265,20 @@ struct panel_six_bit : panel_base<V> {
         const i c = this->word(3);
         six_bits[0] = V::and_i(a, V::set_i(0x3f3f3f3f));
         six_bits[1] = V::or_i(this->template nibble<0>(c), top_bits(a));
-        minima[0] = V::and_i(b, V::set_i(0x3f3f3f3f));
-        minima[1] = V::or_i(this->template nibble<4>(c), top_bits(b));
+        six_bit_minima[0] = V::and_i(b, V::set_i(0x3f3f3f3f));
+        six_bit_minima[1] = V::or_i(this->template nibble<4>(c), top_bits(b));
     }
     template <int g>
-    group_scales<V> scales() const
+    half_scales<V> factors() const
     {
-        return {
-            V::mul(scale, this->template unsigned_byte<g % 4>(six_bits[g / 4])),
-            V::mul(minus, this->template unsigned_byte<g % 4>(minima[g / 4]))};
+        const i factor = this->template unsigned_byte<g % 4>(six_bits[g / 4]);
+        return {factor, factor};
+    }
+    template <int g>
+    half_scales<V> minima() const
+    {
+        const i least = this->template unsigned_byte<g % 4>(six_bit_minima[g / 4]);
+        return {least, least};
     }
 
 private:
@@ -386,16 +338,11 @@ struct panel_block<V, block_type::q6_k> : panel_base<V> {
         }
     }
     template <int g>
-    split_scales<V> scales() const
+    half_scales<V> factors() const
     {
         constexpr int byte = (2 * g) % 4;
         const i four = this->word(48 + g / 2);
-        return {
-            scale,
-            this->template signed_byte<byte>(four),
-            this->template signed_byte<byte + 1>(four),
-            V::set(0.0F),
-            V::set(0.0F)};
+        return {this->template signed_byte<byte>(four), this->template signed_byte<byte + 1>(four)};
     }
 };
 

@@ -31,8 +31,9 @@ reference(block_type type, const std::vector<std::byte>& w, std::int64_t n_out, 
                 double a = static_cast<double>(x.row(r)[k]);
                 if (input.is_quantized()) {
                     const quantized_view q = input.quantized();
-                    const std::int64_t at = q.tile(r, k / 32) * 16 + r % 16;
-                    a = static_cast<double>(q.scales[at]) * q.codes[at * 32 + k % 32];
+                    const std::int8_t* codes = q.codes_of(r, k / 32) + k % 32;
+                    a = static_cast<double>(*q.scale_of(r, k / 256)) *
+                        (256 * codes[0] + codes[1024]);
                 }
                 sum += a * static_cast<double>(row[static_cast<std::size_t>(k)]);
             }
@@ -111,6 +112,55 @@ TEST_CASE("linear: gives the same bits for any instruction set, layout, threads 
                 const auto two = product(stored, as_matrix(x, n_rows), set, 2, rows_at_once);
                 CHECK(same_bits(two, expected));
             }
+        }
+    }
+}
+
+TEST_CASE("linear: gives the same bits where rows are many, and where they end within a block")
+{
+    for (const block_type type : {block_type::q4_k, block_type::q6_k, block_type::q5_1}) {
+        const std::int64_t n_in = type == block_type::q5_1 ? 608 : 768;
+        const std::int64_t n_out = 17;
+        const std::int64_t n_rows = 1100;  // so many that their columns are computed on in parts
+        numbers random{200 + static_cast<std::uint32_t>(type)};
+        const auto bytes = random_blocks(type, n_in * n_out, random);
+        auto x = random.many(n_rows * n_in);
+        const linear packed{type, bytes, n_out, n_in, linear::layout::packed};
+        const linear stored{type, bytes, n_out, n_in, linear::layout::stored};
+        INFO("type " << static_cast<unsigned>(type));
+        const auto expected = product(packed, as_matrix(x, n_rows), isa::scalar, 2, 61);
+        for (const isa set : others()) {
+            INFO("instruction set " << static_cast<int>(set));
+            CHECK(same_bits(product(packed, as_matrix(x, n_rows), set, 2, n_rows), expected));
+            CHECK(same_bits(product(stored, as_matrix(x, n_rows), set, 2, n_rows), expected));
+            CHECK(same_bits(product(stored, as_matrix(x, n_rows), set, 2, 45), expected));
+        }
+    }
+}
+
+TEST_CASE("linear: an input is held to a part in 32,000 of the greatest of 256 neighbours")
+{
+    numbers random{11};
+    auto x = random.many(3 * 608);
+    x[7] = 40.0F;
+    x[1000] = -3.0F;
+    thread_team team{1};
+    scratch room;
+    linear_input input;
+    const const_matrix rows = as_matrix(x, 3);
+    input.set(rows, true, team, room);
+    const quantized_view q = input.quantized();
+    for (std::int64_t r = 0; r != 3; ++r) {
+        for (std::int64_t k = 0; k != 608; ++k) {
+            float greatest = 0.0F;
+            for (std::int64_t j = k / 256 * 256;
+                 j != std::min<std::int64_t>(608, k / 256 * 256 + 256);
+                 ++j)
+                greatest = std::max(greatest, std::fabs(rows.row(r)[j]));
+            const std::int8_t* codes = q.codes_of(r, k / 32) + k % 32;
+            const float held =
+                *q.scale_of(r, k / 256) * static_cast<float>(256 * codes[0] + codes[1024]);
+            CHECK(std::fabs(held - rows.row(r)[k]) <= greatest / 32000.0F / 1.9F);
         }
     }
 }
