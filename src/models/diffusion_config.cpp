@@ -51,8 +51,12 @@ public:
     std::int64_t count(const std::string& before, const std::string& after) const
     {
         std::int64_t n = 0;
-        while (n < most_blocks && has(before + std::to_string(n) + after))
-            ++n;
+        for (; n < most_blocks; ++n) {
+            std::string name = before;
+            name += std::to_string(n);
+            name += after;
+            if (!has(name)) break;
+        }
         return n;
     }
 
