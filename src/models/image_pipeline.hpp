@@ -74,6 +74,16 @@ struct image_load_options {
 
 /// Makes a FLUX.1 pipeline (FluxPipeline). With `together` all tensors are read now, otherwise only
 /// those of the autoencoder's decoder.
+///
+/// What it makes: a seed draws the noise that torch's generator for the CPU draws, in f32, so the
+/// reference begins from the same with the same seed. An image to begin from is scaled to the size
+/// asked for, and encoded; latents that are given with it take the place of the noise. Prompts are
+/// cut to their limit of tokens, as by the reference. A preview decodes what the latest step would
+/// lead to at once, from at most 16 latents along a side. The states of the last 8 prompts are
+/// kept. A stop is heeded between the blocks of every network; the call then returns any value.
+/// Requests are refused before anything is computed: errc::invalid_argument for sizes, counts,
+/// strengths and latents that do not fit; errc::unsupported for a negative prompt that the family
+/// has no use for; text_errc::too_long for prompts of more than 1 MiB; text_errc::not_utf8.
 /// Runs: blocking, on the calling thread, which is the one that must use and destroy the model.
 /// Errors: model_errc::bad_config, missing_tensor, shape_mismatch, dtype_mismatch, unsupported;
 /// operation_aborted when asked to stop.
