@@ -56,6 +56,30 @@ class ImagineTest(cli_test.CliTest):
             self.assertEqual((self.dir / "c.webp").read_bytes()[8:12], b"WEBP")
             self.assertNotEqual(self.latents("a.safetensors")[1], numbers)
 
+    def test_imagine_makes_what_the_reference_makes(self):
+        def tensor(path, name):
+            raw = path.read_bytes()
+            n = struct.unpack("<Q", raw[:8])[0]
+            about = json.loads(raw[8:8 + n])[name]
+            begin, end = about["data_offsets"]
+            return struct.unpack(f"<{(end - begin) // 4}f", raw[8 + n + begin:8 + n + end])
+        pipelines = DATA / "pipelines"
+        for name in ("flux_bf16", "flux_guided", "sd3_f16", "sd3_dual"):
+            model, kept = pipelines / name, self.dir / "kept.safetensors"
+            for i, wanted in enumerate(json.loads((model / "case.json").read_text())["images"]):
+                arguments = [
+                    "--prompt", wanted["prompt"], "--size", f"{wanted['width']}x{wanted['height']}",
+                    "--steps", wanted["steps"], "--guidance", wanted["guidance"], "--seed", wanted["seed"],
+                    "--max-prompt-tokens", wanted["tokens"], "--save-latents", kept, "--output", self.dir / "x.png"]
+                if "negative" in wanted:
+                    arguments += ["--negative", wanted["negative"]]
+                if "strength" in wanted:
+                    arguments += ["--init-image", pipelines / "picture.png", "--strength", wanted["strength"]]
+                self.good(Ran("imagine", "--model", model, "--dtype", "f32", *arguments))
+                got, expected = tensor(kept, "latents"), tensor(model / "expected.safetensors", f"latents_{i}")
+                self.assertEqual(len(got), len(expected))
+                self.assertLess(max(abs(a - b) for a, b in zip(got, expected)), 2e-3, f"{name} {i}")
+
     def test_imagine_streams_an_event_a_step_of_several_images(self):
         model = self.pipeline()
         ran = self.good(self.imagine(model, "--seed", 3, "--count", 2, "--json-lines", "--output", self.dir / "x.png"))
