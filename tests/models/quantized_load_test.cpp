@@ -4,7 +4,6 @@
 #include <modelpool/models/generator.hpp>
 
 #include <catch2/catch.hpp>
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -41,9 +40,9 @@ std::string contents(const std::filesystem::path& path)
 models::checkpoint_facts facts_of(const std::string& name, dtype precision)
 {
     models::checkpoint_facts facts;
-    const std::string config = contents(decoder_dir(name) / "config.json");
-    facts.family = nlohmann::json::parse(config).at("model_type").get<std::string>();
-    models::blocking_add_decoder_facts(decoder_dir(name), facts, precision);
+    const auto config = support::json_file::blocking_read(
+        decoder_dir(name) / "config.json", model_errc::bad_config);
+    models::blocking_add_decoder_facts(decoder_dir(name), config, facts, precision);
     return facts;
 }
 
