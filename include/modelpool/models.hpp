@@ -10,8 +10,8 @@
 #include <modelpool/models/image_generator.hpp>
 #include <modelpool/models/inspect.hpp>
 #include <modelpool/models/jina_bert.hpp>
-#include <modelpool/models/llava.hpp>
 #include <modelpool/models/latents.hpp>
+#include <modelpool/models/llava.hpp>
 #include <modelpool/models/load_options.hpp>
 #include <modelpool/models/nv_embed.hpp>
 #include <modelpool/models/stella.hpp>
