@@ -36,6 +36,16 @@ TEXTS = ["the cat", "a [MASK] sat", "", "[x, y]", "models", "{}", "café ☕"]
 LIMIT_S = 50
 
 
+def wait_for_handler(pid, number):
+    """Until the process would not simply die of that signal: it catches it, or has a thread that asks for it."""
+    for _ in range(int(LIMIT_S / 0.01)):
+        masks = re.findall(r"^Sig(?:Cgt|Blk):\s*([0-9a-f]+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)
+        if any(int(mask, 16) >> (number - 1) & 1 for mask in masks):
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"signal {number} is not caught")
+
+
 class Ran:
     def __init__(self, *arguments, stdin=b"", env=None):
         done = subprocess.run([BINARY, *map(str, arguments)], input=stdin, capture_output=True, timeout=LIMIT_S, env=env)
@@ -733,7 +743,7 @@ class CliTest(unittest.TestCase):
         model = DATA / "decoders" / "deepseek2" / "model.gguf"
         with subprocess.Popen([BINARY, "generate", "--model", model, "--prompt-file", "-", "--json"],
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
-            time.sleep(0.2)
+            wait_for_handler(running.pid, signal.SIGINT)
             running.send_signal(signal.SIGINT)
             out, err = running.communicate(timeout=LIMIT_S)
         self.assertEqual((running.returncode, err), (130, b"modelpool: generate: interrupted\n"))
