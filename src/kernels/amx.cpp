@@ -186,7 +186,9 @@ private:
 #pragma GCC unroll 16
                 for (int m = 0; m != n; ++m)
                     minima = vec::fma(
-                        vec::load(room_.minima[16 / n * m]), vec::set(x_sums[16 * m + r]), minima);
+                        vec::load(room_.minima[16 / n * m]),
+                        vec::set(x_sums[std::int64_t{16} * m + r]),
+                        minima);
                 sum = vec::fma(minima, weights.minus, sum);
             }
             update(job_, row, column == 0, [&](__m512 acc) {
@@ -282,7 +284,7 @@ private:
     [[gnu::always_inline]] void
     multiply(std::int64_t row, std::int64_t column, int pair, int n_groups, products& to) const
     {
-        const std::int8_t* x = job_.x.codes_of(row, column / 32 + 2 * pair);
+        const std::int8_t* x = job_.x.codes_of(row, column / 32 + std::int64_t{2} * pair);
         _tile_zero(0);
         _tile_zero(1);
         _tile_loadd(6, room_.codes[2 * pair], 64);

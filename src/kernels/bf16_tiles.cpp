@@ -246,7 +246,7 @@ void pack_tile(const float* weight, std::int64_t n_in, bool low, std::uint16_t* 
     for (int out = 0; out != 16; ++out, weight += n_in) {
         __m512i halves[2];
         for (int i = 0; i != 2; ++i) {
-            const f x = vec::load(weight + 16 * i);
+            const f x = vec::load(weight + std::ptrdiff_t{16} * i);
             __m256i part = to_bf16(x);
             if (low) part = to_bf16(vec::sub(x, from_bf16(part)));
             halves[i] = _mm512_castsi256_si512(part);

@@ -14,10 +14,10 @@ namespace {
 //
 // Groups are fitted eight at once, one a lane: the sums over a group's numbers are then made in the
 // same order on every machine, and there is nothing to add up across lanes.
-constexpr int n_lanes = 8;
+inline constexpr int n_lanes = 8;
 using lanes = float __attribute__((vector_size(n_lanes * sizeof(float))));
 
-void fill(float value, lanes& to)
+inline void fill(float value, lanes& to)
 {
     for (int g = 0; g != n_lanes; ++g)
         to[g] = value;
@@ -47,20 +47,20 @@ struct group_numbers {
     }
 };
 
-float store_half(std::byte* to, float x)
+inline float store_half(std::byte* to, float x)
 {
     const std::uint16_t half = f32_to_f16(x);
     store_as(to, half);
     return f16_to_f32(half);
 }
 
-float inverse_of(float x)
+inline float inverse_of(float x)
 {
     const float inverse = 1.0F / x;
     return x == 0.0F || !std::isfinite(inverse) ? 0.0F : inverse;
 }
 
-void inverse_lanes(const lanes& x, lanes& to)
+inline void inverse_lanes(const lanes& x, lanes& to)
 {
     for (int g = 0; g != n_lanes; ++g)
         to[g] = inverse_of(x[g]);
@@ -68,7 +68,7 @@ void inverse_lanes(const lanes& x, lanes& to)
 
 // ---- Q4_K ----------------------------------------------------------------------------------------
 
-constexpr std::size_t q4_numbers = 32;  // of a group
+inline constexpr std::size_t q4_numbers = 32;  // of a group
 
 struct range_fit {
     lanes scale;
@@ -84,8 +84,8 @@ struct code_sums {
 
 /// The scale s and minimum m >= 0 that make Σ(s·c − m − x)² least for these codes; they become the
 /// fit where that is less than the best so far.
-void improve(
-    const code_sums& codes, const lanes& sum, const lanes& squares, lanes& best, range_fit& fit)
+inline void
+improve(const code_sums& codes, const lanes& sum, const lanes& squares, lanes& best, range_fit& fit)
 {
     constexpr float n = q4_numbers;
     const lanes determinant = n * codes.cc - codes.c * codes.c;
@@ -104,7 +104,7 @@ void improve(
     fit.minimum = better ? m : fit.minimum;
 }
 
-void fit_range(const group_numbers<q4_numbers>& numbers, range_fit& fit)
+inline void fit_range(const group_numbers<q4_numbers>& numbers, range_fit& fit)
 {
     lanes zero;
     fill(0.0F, zero);
@@ -139,7 +139,7 @@ void fit_range(const group_numbers<q4_numbers>& numbers, range_fit& fit)
     }
 }
 
-void store_six_bits(
+inline void store_six_bits(
     const std::array<std::uint32_t, 8>& scale,
     const std::array<std::uint32_t, 8>& minimum,
     std::byte* to)
@@ -151,12 +151,12 @@ void store_six_bits(
     }
 }
 
-std::uint32_t six_bits(float x)
+inline std::uint32_t six_bits(float x)
 {
     return static_cast<std::uint32_t>(std::clamp(std::nearbyint(x), 0.0F, 63.0F));
 }
 
-float greatest_of(const lanes& x)
+inline float greatest_of(const lanes& x)
 {
     float greatest = 0.0F;
     for (int g = 0; g != n_lanes; ++g)
@@ -166,10 +166,10 @@ float greatest_of(const lanes& x)
 
 // ---- Q6_K ----------------------------------------------------------------------------------------
 
-constexpr std::size_t q6_numbers = 16;
+inline constexpr std::size_t q6_numbers = 16;
 
 /// Scales of eight groups: a number is scale·code, with codes from -32 to 31.
-void fit_symmetric(const group_numbers<q6_numbers>& numbers, lanes& scale)
+inline void fit_symmetric(const group_numbers<q6_numbers>& numbers, lanes& scale)
 {
     lanes zero;
     fill(0.0F, zero);
@@ -202,7 +202,7 @@ void fit_symmetric(const group_numbers<q6_numbers>& numbers, lanes& scale)
     }
 }
 
-void store_q4_k(const float* x, std::byte* to)
+inline void store_q4_k(const float* x, std::byte* to)
 {
     const group_numbers<q4_numbers> numbers{x};
     range_fit fit;
@@ -232,7 +232,7 @@ void store_q4_k(const float* x, std::byte* to)
     }
 }
 
-void store_q6_k(const float* x, std::byte* to)
+inline void store_q6_k(const float* x, std::byte* to)
 {
     constexpr std::size_t n_groups = 16;
     constexpr std::ptrdiff_t high_bits = 128;

@@ -113,8 +113,8 @@ private:
                 i low = V::set_i(0);
                 if constexpr (block::zero != 0)
                     low = V::set_i(-block::zero * job_.x.code_sums[at + r]);
-                const i high = dot<0, 8>(V::set_i(0), code, x + 64 * r);
-                low = dot<0, 8>(low, code, x + 64 * r + low_bytes);
+                const i high = dot<0, 8>(V::set_i(0), code, x + std::ptrdiff_t{64} * r);
+                low = dot<0, 8>(low, code, x + std::ptrdiff_t{64} * r + low_bytes);
                 const i both = V::add_i(V::template sll<8>(high), low);
                 sum[r] = V::fma(V::to_f(both), scales.scale, sum[r]);
                 if constexpr (block::has_offset)
@@ -169,7 +169,7 @@ private:
                                    row_ % 16 * 3;  // [high or low, half, r]
 #pragma GCC unroll 8
         for (int r = 0; r != n_rows; ++r) {
-            const std::int8_t* bytes = x + 64 * r;
+            const std::int8_t* bytes = x + std::ptrdiff_t{64} * r;
             if constexpr (block::is_split) {
                 add_part<0, 4>(high[r], code, factors.first, bytes, sums + r);
                 add_part<4, 8>(high[r], code, factors.second, bytes, sums + 16 + r);
@@ -320,9 +320,10 @@ void quantize_group(const quantize_job& job, const float* x, std::int64_t g, flo
     for (int half = 0; half != 2; ++half) {
         const std::int32_t high = V::sum_i(high_sum[half]);
         const std::int32_t low = V::sum_i(low_sum[half]);
-        job.byte_sums[64 * g + 16 * half] = high;
-        job.byte_sums[64 * g + 32 + 16 * half] = low;
-        job.half_sums[32 * g + 16 * half] = static_cast<float>(256 * high + low);
+        const std::int64_t at = std::int64_t{16} * half;
+        job.byte_sums[64 * g + at] = high;
+        job.byte_sums[64 * g + 32 + at] = low;
+        job.half_sums[32 * g + at] = static_cast<float>(256 * high + low);
         sum += 256 * high + low;
     }
     job.code_sums[16 * g] = sum;

@@ -205,8 +205,7 @@ void rotate_halves(float* x, const float* cosines, const float* sines, std::int6
 }
 
 // Each instruction set's unit has its own on purpose: it is compiled for that set.
-// NOLINTNEXTLINE(misc-definitions-in-headers)
-[[maybe_unused]] void
+[[maybe_unused]] inline void
 rotate_neighbours(float* x, const float* cosines, const float* sines, std::int64_t n)
 {
     for (std::int64_t i = 0; i != n; ++i) {

@@ -55,7 +55,7 @@ void char_graph::trim()
         std::erase_if(all, [&](const edge& each) { return !useful[each.target]; });
 }
 
-bool char_graph::matches(std::string_view text) const
+bool char_graph::matches(std::string_view text, work_budget& budget) const
 {
     std::vector<std::uint32_t> now{start()};
     std::vector<std::size_t> seen(edges_.size(), 0);
@@ -65,6 +65,7 @@ bool char_graph::matches(std::string_view text) const
         for (std::size_t i = 0; i < now.size(); ++i) {
             if (seen[now[i]] == round) continue;
             seen[now[i]] = round;
+            budget.spend(1 + edges_[now[i]].size());
             for (const edge& each : edges_[now[i]])
                 if (each.is_skip()) now.push_back(each.target);
         }
@@ -150,9 +151,10 @@ namespace {
 // Pairs of nodes that two automata can be in together.
 class product {
 public:
-    product(const char_graph& a, const char_graph& b)
+    product(const char_graph& a, const char_graph& b, work_budget& budget)
         : a_{a}
         , b_{b}
+        , budget_{budget}
     {}
 
     char_graph make()
@@ -184,6 +186,7 @@ private:
 
     void expand(std::uint32_t a, std::uint32_t b, std::uint32_t from)
     {
+        budget_.spend((1 + a_.edges(a).size()) * (1 + b_.edges(b).size()));
         for (const char_graph::edge& left : a_.edges(a)) {
             if (left.is_skip()) {
                 made_.skip(from, node_of(left.target, b));
@@ -203,6 +206,7 @@ private:
 
     const char_graph& a_;
     const char_graph& b_;
+    work_budget& budget_;
     char_graph made_;
     std::unordered_map<std::uint64_t, std::uint32_t> ids_;
     std::vector<std::pair<std::uint32_t, std::uint32_t>> pairs_;
@@ -305,9 +309,18 @@ private:
 
 }  // namespace
 
-char_graph both(const char_graph& a, const char_graph& b)
+char_graph both(const char_graph& a, const char_graph& b, work_budget& budget)
 {
-    return product{a, b}.make();
+    return product{a, b, budget}.make();
+}
+
+void work_budget::spend(std::uint64_t n_looks)
+{
+    if (n_looks > left_)
+        throw error{
+            errc::invalid_argument,
+            "the JSON schema takes too long to read: it has too many or too large patterns"};
+    left_ -= n_looks;
 }
 
 void write_chars(

@@ -12,6 +12,8 @@
 
 namespace modelpool::text {
 
+class work_budget;
+
 /// A set of texts as an automaton over characters.
 class char_graph {
 public:
@@ -39,13 +41,27 @@ public:
 
     /// Whether no text is in the set. Valid after `trim`.
     bool empty() const { return edges_[start()].empty(); }
-    bool matches(std::string_view text) const;
+    /// Errors: those of the budget.
+    bool matches(std::string_view text, work_budget& budget) const;
     /// Takes out what does not lead to the end.
     void trim();
 
 private:
     std::size_t n_edges_{0};
     std::vector<std::vector<edge>> edges_;
+};
+
+/// How much a compilation may still look at, which bounds the time that a hostile schema takes.
+class work_budget {
+public:
+    explicit work_budget(std::uint64_t n_looks)
+        : left_{n_looks}
+    {}
+    /// Throws errc::invalid_argument where that is more than there is left.
+    void spend(std::uint64_t n_looks);
+
+private:
+    std::uint64_t left_;
 };
 
 /// The texts that a regular expression of JSON Schema (ECMA-262) finds something in. Lookaround,
@@ -58,7 +74,8 @@ char_graph texts_of_length(std::uint32_t least, std::uint32_t most);
 /// All texts but these.
 char_graph texts_but(std::span<const std::string> names);
 /// The texts that are in both sets.
-char_graph both(const char_graph& a, const char_graph& b);
+/// Errors: those of the budget; errc::invalid_argument where it takes too many states.
+char_graph both(const char_graph& a, const char_graph& b, work_budget& budget);
 
 /// Adds paths for the set's texts, as they stand inside a JSON string, each character in one way:
 /// itself, or where JSON asks for it, escaped.

@@ -3,6 +3,7 @@
 #include <modelpool/error.hpp>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <utility>
 #include <vector>
@@ -18,6 +19,9 @@ constexpr std::size_t max_nodes = std::size_t{1} << 18U;
 constexpr std::size_t max_rules = 20'000;
 constexpr std::size_t max_names = 2000;
 constexpr std::uint32_t max_counted_pattern = 4096;
+// Within a second; schemas of people take a thousandth of it.
+constexpr std::uint64_t max_work = 100'000'000;
+constexpr std::uint64_t looks_a_state = 16;  // that parsing takes, about
 
 class schema_compiler {
 public:
@@ -96,9 +100,27 @@ private:
                 const schema_json others = values_of(*facts.literals[i]);
                 everywhere = std::ranges::find(others, value) != others.end();
             }
-            if (everywhere && facts.allow(value))
+            if (everywhere && facts.allow(value) && fits_patterns(facts, value))
                 writer_.literal(rule, start(rule), end(rule), value);
         }
+    }
+
+    bool fits_patterns(const schema_facts& facts, const schema_json& value)
+    {
+        if (!value.is_string()) return true;
+        const std::string& text = value.get_ref<const std::string&>();
+        return std::ranges::all_of(patterns_of(facts), [&](std::string_view pattern) {
+            return pattern_of(pattern).matches(text, budget_);
+        });
+    }
+
+    // Of its formats too.
+    static std::vector<std::string_view> patterns_of(const schema_facts& facts)
+    {
+        std::vector<std::string_view> patterns{facts.patterns.begin(), facts.patterns.end()};
+        for (const std::string& format : facts.formats)
+            patterns.push_back(*pattern_of_format(format));
+        return patterns;
     }
 
     void write_types(const schema_facts& facts, rule_id rule)
@@ -127,16 +149,14 @@ private:
     void write_string(const schema_facts& facts, rule_id rule)
     {
         if (facts.min_length > facts.max_length) return;
-        std::vector<std::string_view> patterns{facts.patterns.begin(), facts.patterns.end()};
-        for (const std::string& format : facts.formats)
-            patterns.push_back(*pattern_of_format(format));
+        const std::vector<std::string_view> patterns = patterns_of(facts);
         if (patterns.empty()) {
             graph_.call(start(rule), end(rule), writer_.string(facts.min_length, facts.max_length));
             return;
         }
-        char_graph texts = parse_pattern(patterns.front());
+        char_graph texts = pattern_of(patterns.front());
         for (std::size_t i = 1; i < patterns.size(); ++i)
-            texts = both(texts, parse_pattern(patterns[i]));
+            texts = both(texts, pattern_of(patterns[i]), budget_);
         const bool bounded = facts.max_length != grammar_count::any;
         if (facts.min_length > 0 || bounded) {
             const std::uint32_t most = bounded ? facts.max_length : facts.min_length;
@@ -146,7 +166,7 @@ private:
                     "JSON schema: minLength or maxLength above " +
                         std::to_string(max_counted_pattern) +
                         ", beside pattern or format, is not supported"};
-            texts = both(texts, texts_of_length(facts.min_length, facts.max_length));
+            texts = both(texts, texts_of_length(facts.min_length, facts.max_length), budget_);
         }
         writer_.string_in(rule, start(rule), end(rule), texts);
     }
@@ -252,11 +272,13 @@ private:
         return names;
     }
 
-    const char_graph& pattern_of(const std::string& text)
+    const char_graph& pattern_of(std::string_view text)
     {
         const auto found = patterns_.find(text);
         if (found != patterns_.end()) return found->second;
-        return patterns_.emplace(text, parse_pattern(text)).first->second;
+        char_graph made = parse_pattern(text);
+        budget_.spend(looks_a_state * made.n_nodes());
+        return patterns_.emplace(text, std::move(made)).first->second;
     }
 
     rule_id member_value(const schema_facts& facts, const std::string& name)
@@ -273,7 +295,7 @@ private:
                     add(*found);
             if (const schema_json* const patterns = member(*each, "patternProperties"))
                 for (const auto& [pattern, schema] : patterns->items())
-                    if (pattern_of(pattern).matches(name)) add(schema);
+                    if (pattern_of(pattern).matches(name, budget_)) add(schema);
             const schema_json* const rest = member(*each, "additionalProperties");
             if (!said && rest != nullptr) add(*rest);
         }
@@ -324,9 +346,9 @@ private:
         const char_graph unnamed = texts_but(names);
         for (const auto& [pattern, value] : member(schema, "patternProperties")->items()) {
             json_other_members others;
-            others.keys = both(pattern_of(pattern), unnamed);
+            others.keys = both(pattern_of(pattern), unnamed, budget_);
             for (const json_other_members& before : shape.others)
-                if (!both(*before.keys, *others.keys).empty())
+                if (!both(*before.keys, *others.keys, budget_).empty())
                     throw error{
                         errc::unsupported,
                         "JSON schema: patternProperties that match the same names are not "
@@ -344,7 +366,8 @@ private:
     json_writer writer_{graph_};
     std::map<schema_set, rule_id> rules_;
     std::vector<std::pair<schema_set, rule_id>> open_;
-    std::map<std::string, char_graph> patterns_;
+    std::map<std::string, char_graph, std::less<>> patterns_;
+    work_budget budget_{max_work};
 };
 
 }  // namespace

@@ -100,7 +100,8 @@ struct schema_facts {
     {
         return typed || implied == 0 ? types : static_cast<std::uint8_t>(types & implied);
     }
-    /// Whether a value passes all but what is said of its elements and members.
+    /// Whether a value passes all but what is said of its elements and members, and patterns and
+    /// formats.
     /// Errors: errc::unsupported where these are said.
     bool allow(const schema_json& value) const;
 

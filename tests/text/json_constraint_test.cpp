@@ -12,6 +12,7 @@
 
 #include "text/json_matcher.hpp"
 #include "text/json_schema.hpp"
+#include "text/utf8.hpp"
 
 namespace mp = modelpool;
 using namespace mp::text;
@@ -312,6 +313,25 @@ TEST_CASE("json_grammar: what is not understood is refused by its name")
     check_refused("[]", invalid, "neither");
     check_refused("{", invalid, "JSON schema");
     check_refused("", invalid, "JSON schema");
+}
+
+TEST_CASE("json_grammar: patterns that would take minutes to combine are refused")
+{
+    const boost::system::error_code invalid = make_error_code(mp::errc::invalid_argument);
+    // Two classes of thousands of characters, none of which is in the other.
+    const auto classes = [](char32_t first) {
+        std::string text = "^[";
+        for (char32_t code = first; code < 0xD000; code += 4)
+            append_utf8(code, text);
+        return text + "]*$";
+    };
+    const std::string apart = R"({"pattern":")" + classes(0x100) + R"(","allOf":[{"pattern":")" +
+                              classes(0x102) + "\"}]}";
+    check_refused(apart.c_str(), invalid, "too long to read");
+    std::string listed = R"({"pattern":"^(b*c?){800}!$","enum":[)";
+    for (int i = 0; i < 300; ++i)
+        listed += (i > 0 ? ",\"" : "\"") + std::string(1500, 'b') + std::to_string(i) + "\"";
+    check_refused((listed + "]}").c_str(), invalid, "too long to read");
 }
 
 TEST_CASE("json_grammar: a hostile schema ends in an error, not in memory")
