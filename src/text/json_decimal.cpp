@@ -174,24 +174,24 @@ std::strong_ordering compare(const json_decimal& a, const json_decimal& b)
 void json_range::raise(const json_bound& bound)
 {
     const auto order = low ? compare(bound.value, low->value) : std::strong_ordering::greater;
-    if (order > 0 || (order == 0 && bound.exclusive)) low = bound;
+    if (std::is_gt(order) || (std::is_eq(order) && bound.exclusive)) low = bound;
 }
 
 void json_range::lower(const json_bound& bound)
 {
     const auto order = high ? compare(bound.value, high->value) : std::strong_ordering::less;
-    if (order < 0 || (order == 0 && bound.exclusive)) high = bound;
+    if (std::is_lt(order) || (std::is_eq(order) && bound.exclusive)) high = bound;
 }
 
 bool json_range::holds(const json_decimal& value) const
 {
     if (low) {
         const auto order = compare(value, low->value);
-        if (order < 0 || (order == 0 && low->exclusive)) return false;
+        if (std::is_lt(order) || (std::is_eq(order) && low->exclusive)) return false;
     }
     if (!high) return true;
     const auto order = compare(value, high->value);
-    return order < 0 || (order == 0 && !high->exclusive);
+    return std::is_lt(order) || (std::is_eq(order) && !high->exclusive);
 }
 
 void write_range(
@@ -204,7 +204,9 @@ void write_range(
 {
     if (range.low && range.high) {
         const auto order = compare(range.low->value, range.high->value);
-        if (order > 0 || (order == 0 && (range.low->exclusive || range.high->exclusive))) return;
+        if (std::is_gt(order) ||
+            (std::is_eq(order) && (range.low->exclusive || range.high->exclusive)))
+            return;
     }
     const bool reaches_up = !range.high || !range.high->value.negative;
     const bool reaches_down = !range.low || range.low->value.negative;

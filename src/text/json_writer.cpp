@@ -322,6 +322,7 @@ rule_id json_writer::object(const json_object_shape& shape)
     into_.at(made).count = {0, shape.most};
     const node_id end = into_.at(made).end;
     std::vector<rule_id> others;
+    others.reserve(shape.others.size());
     for (const json_other_members& each : shape.others)
         others.push_back(other_member(each));
     const std::size_t n = shape.members.size();
