@@ -1,16 +1,14 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
-#include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "bench.hpp"
+#include "bench_process.hpp"
 #include "embed_figures.hpp"
 #include "support.hpp"
-
-#include <unistd.h>
 
 namespace modelpool::cli {
 namespace {
@@ -26,16 +24,6 @@ constexpr std::pair<workload, const char*> workloads[] = {
 double to_ms(std::chrono::nanoseconds value)
 {
     return std::chrono::duration<double, std::milli>(value).count();
-}
-
-double peak_mib()
-{
-    std::ifstream in{"/proc/self/status"};
-    for (std::string word; in >> word;) {
-        double kib = 0;
-        if (word == "VmHWM:" && in >> kib) return kib / 1024;
-    }
-    return 0;
 }
 
 void add_throughput(std::vector<figure>& found, embed_stand& here, const std::string& suffix)

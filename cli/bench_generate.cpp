@@ -3,58 +3,17 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
 #include <utility>
 
 #include "bench.hpp"
+#include "bench_process.hpp"
 #include "failure.hpp"
-
-#include <sys/resource.h>
-#include <unistd.h>
 
 namespace modelpool::cli {
 namespace {
-
-using bench_clock = std::chrono::steady_clock;
-
-double seconds_since(bench_clock::time_point begin)
-{
-    return std::chrono::duration<double>(bench_clock::now() - begin).count();
-}
-
-class fixed_threads final : public run_monitor {
-public:
-    explicit fixed_threads(int n)
-        : n_{n}
-    {}
-    int n_threads() const noexcept override { return n_; }
-    void step_done() noexcept override {}
-
-private:
-    int n_;
-};
-
-// Resident bytes of this process, as the system counts them.
-double resident_mib()
-{
-    std::ifstream in{"/proc/self/statm"};
-    std::size_t n_all = 0;
-    std::size_t n_resident = 0;
-    in >> n_all >> n_resident;
-    return static_cast<double>(n_resident) * static_cast<double>(::sysconf(_SC_PAGESIZE)) /
-           (1024.0 * 1024.0);
-}
-
-// The most that it ever was.
-double peak_mib()
-{
-    ::rusage used{};
-    ::getrusage(RUSAGE_SELF, &used);
-    return static_cast<double>(used.ru_maxrss) / 1024.0;
-}
 
 struct run_times {
     double prefill_s{0};

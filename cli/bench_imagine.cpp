@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 #include <limits>
 #include <memory>
 #include <string>
@@ -10,37 +9,10 @@
 #include <utility>
 
 #include "bench.hpp"
+#include "bench_process.hpp"
 
 namespace modelpool::cli {
 namespace {
-
-using bench_clock = std::chrono::steady_clock;
-
-double seconds_since(bench_clock::time_point begin)
-{
-    return std::chrono::duration<double>(bench_clock::now() - begin).count();
-}
-
-class fixed_threads final : public run_monitor {
-public:
-    explicit fixed_threads(int n)
-        : n_{n}
-    {}
-    int n_threads() const noexcept override { return n_; }
-    void step_done() noexcept override {}
-
-private:
-    int n_;
-};
-
-// The most resident memory that this process ever had, as the system counts it.
-double peak_mib()
-{
-    std::ifstream in{"/proc/self/status"};
-    for (std::string line; std::getline(in, line);)
-        if (line.starts_with("VmHWM:")) return std::stod(line.substr(6)) / 1024.0;
-    return 0;
-}
 
 struct image_times {
     double begin_s{0};
