@@ -243,8 +243,9 @@ inline void store_q6_k(const float* x, std::byte* to)
         const group_numbers<q6_numbers> numbers{x + std::ptrdiff_t{128} * half};
         lanes scale;
         fit_symmetric(numbers, scale);
+        float* const of_half = fitted.data() + std::ptrdiff_t{n_lanes} * half;
         for (int g = 0; g != n_lanes; ++g)
-            fitted[static_cast<std::size_t>(n_lanes * half + g)] = scale[g];
+            of_half[g] = scale[g];
     }
     float extreme = 0.0F;
     for (const float each : fitted)
