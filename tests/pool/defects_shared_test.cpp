@@ -254,6 +254,7 @@ MODELPOOL_ASYNC_TEST("maintenance: a cycle with live workers completes", "[pool]
     }
     time.advance(59s);
     models.add("late", fake_loader(plan));
+    co_await until_gone(models, key_of(9), &time);
     co_await serve(models.find(key_of(9)), "y");
     co_await until_resting(models, key_of(9), 2);
     time.advance(10min);
