@@ -8,9 +8,8 @@
 #include <span>
 #include <stdexcept>
 
+#include "kernels/bf16_numbers.hpp"
 #include "kernels/row_kernels.hpp"
-#include "kernels/tile_config.hpp"
-#include "kernels/vec_avx512.hpp"
 
 #include <immintrin.h>
 
@@ -20,6 +19,7 @@ namespace {
 
 using vec = avx512_vec;
 using f = __m512;
+using namespace bf16_numbers;
 
 /// 1 / x within 2 ulp, of an x that is neither tiny nor huge: a third of a division's time.
 f reciprocal(f x)
@@ -68,42 +68,7 @@ f value_of(row_function function, f x)
     return x;
 }
 
-/// 16 numbers as bf16, to the nearest; NaN stays NaN.
-__m256i to_bf16(f x)
-{
-    const __m256bh rounded = _mm512_cvtneps_pbh(x);
-    __m256i bits;
-    __builtin_memcpy(&bits, &rounded, sizeof bits);
-    return bits;
-}
-
-f from_bf16(__m256i bits)
-{
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
-}
-
-void store_parts(bf16_rows& to, std::int64_t row, std::int64_t column, f x)
-{
-    const __m256i high = to_bf16(x);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to.high(row) + column), high);
-    if (!to.is_split()) return;
-    const __m256i low = to_bf16(vec::sub(x, from_bf16(high)));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to.low(row) + column), low);
-}
-
 // ---- linears -------------------------------------------------------------------------------------------
-
-void configure()
-{
-    tile_config config{};
-    config.palette = 1;
-    for (int t = 0; t != 8; ++t) {
-        config.row_bytes[t] = 64;
-        config.n_rows[t] = 16;
-    }
-    asm volatile("" ::"r"(&config) : "memory");  // g++ 12 drops the stores otherwise
-    _tile_loadconfig(&config);
-}
 
 /// The products of two tiles of rows (or one) and one panel, in tiles 0 to 3. Tiles 4 and 5 take
 /// rows, 6 and 7 weights.
@@ -158,7 +123,7 @@ void for_products(
     constexpr std::int64_t tile_rows = bf16_rows::tile_rows;
     alignas(64) float sums[2 * tile_rows][bf16_linear::panel_outputs];
     constexpr std::int64_t stride = sizeof sums[0];
-    configure();
+    configure_tiles();
     for (std::int64_t panel = what.first_panel; panel != what.last_panel; ++panel) {
         const std::uint16_t* weights = linear.panel(panel);
         const std::int64_t column = panel * bf16_linear::panel_outputs;
@@ -205,58 +170,7 @@ void run_through(
     });
 }
 
-// ---- attention -----------------------------------------------------------------------------------------
-
-/// to[j][i] = from[i][j] for 16 rows of 16 numbers, of which the first `n_rows` are there; the rest
-/// counts as zeroes.
-void transpose(
-    const float* from, std::int64_t stride, std::int64_t n_rows, float* to, std::int64_t to_stride)
-{
-    f r[16];
-    f t[16];
-    for (int i = 0; i != 16; ++i)
-        r[i] = i < n_rows ? vec::load(from + i * stride) : vec::set(0.0F);
-    for (int i = 0; i != 16; i += 2) {
-        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
-    }
-    for (int i = 0; i != 16; i += 4) {
-        r[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
-        r[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
-        r[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
-        r[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
-    }
-    for (int i = 0; i != 4; ++i) {
-        t[i] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0x88);
-        t[i + 4] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0xdd);
-        t[i + 8] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0x88);
-        t[i + 12] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xdd);
-    }
-    for (int i = 0; i != 8; ++i) {
-        vec::store(to + i * to_stride, _mm512_shuffle_f32x4(t[i], t[i + 8], 0x88));
-        vec::store(to + (i + 8) * to_stride, _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd));
-    }
-}
-
-/// One tile of 16 outputs and 32 inputs: a row has two inputs of each output, next to each other.
-void pack_tile(const float* weight, std::int64_t n_in, bool low, std::uint16_t* to)
-{
-    alignas(64) float pairs[16][16];
-    alignas(64) float turned[16][16];
-    for (int out = 0; out != 16; ++out, weight += n_in) {
-        __m512i halves[2];
-        for (int i = 0; i != 2; ++i) {
-            const f x = vec::load(weight + std::ptrdiff_t{16} * i);
-            __m256i part = to_bf16(x);
-            if (low) part = to_bf16(vec::sub(x, from_bf16(part)));
-            halves[i] = _mm512_castsi256_si512(part);
-        }
-        const __m512i both = _mm512_inserti64x4(halves[0], _mm512_castsi512_si256(halves[1]), 1);
-        _mm512_store_si512(pairs[out], both);
-    }
-    transpose(pairs[0], 16, 16, turned[0], 16);
-    __builtin_memcpy(to, turned, sizeof turned);
-}
+// ---- packing -------------------------------------------------------------------------------------------
 
 /// Whether bf16 holds all numbers as they are.
 bool is_exact(std::span<const float> numbers)
@@ -266,128 +180,6 @@ bool is_exact(std::span<const float> numbers)
         rest |= std::bit_cast<std::uint32_t>(x) & 0xffffU;
     return rest == 0;
 }
-
-class head_attention {
-public:
-    static constexpr int n_together = queries_together;
-
-    /// `room` has place for attention_numbers().
-    head_attention(const text_heads& text, std::int64_t head, float* room)
-        : n_tokens_{text.n_tokens}
-        , padded_{(text.n_tokens + 31) / 32 * 32}
-        , size_{text.head_size}
-        , stride_{3 * text.n_heads * text.head_size}
-        , query_{text.qkv + head * text.head_size}
-        , value_{query_ + 2 * text.n_heads * text.head_size}
-        , keys_{room}
-        , scores_{room + padded_ * size_}
-        , scale_{1.0F / std::sqrt(static_cast<float>(size_))}
-    {
-        const float* key = query_ + text.n_heads * text.head_size;
-        for (std::int64_t token = 0; token != padded_; token += 16)
-            for (std::int64_t d = 0; d != size_; d += 16)
-                transpose(
-                    key + token * stride_ + d,
-                    stride_,
-                    n_tokens_ - token,
-                    keys_ + d * padded_ + token,
-                    padded_);
-    }
-
-    void run(bf16_rows& out, std::int64_t first_row, std::int64_t column) const
-    {
-        std::int64_t token = 0;
-        for (; token + n_together <= n_tokens_; token += n_together)
-            attend<n_together>(token, out, first_row + token, column);
-        for (; token != n_tokens_; ++token)
-            attend<1>(token, out, first_row + token, column);
-    }
-
-private:
-    template <int n>
-    void attend(std::int64_t token, bf16_rows& out, std::int64_t row, std::int64_t column) const
-    {
-        for (std::int64_t key = 0; key != padded_; key += 32)
-            score<n>(token, key);
-        float inverse[n];
-        for (int i = 0; i != n; ++i)
-            inverse[i] = 1.0F / exponentials(scores_ + i * padded_);
-        for (std::int64_t d = 0; d != size_; d += 16) {
-            f acc[n];
-            for (f& one : acc)
-                one = vec::set(0.0F);
-            for (std::int64_t key = 0; key != n_tokens_; ++key) {
-                const f value = vec::load(value_ + key * stride_ + d);
-#pragma GCC unroll 8
-                for (int i = 0; i != n; ++i)
-                    acc[i] = vec::fma(vec::set(scores_[i * padded_ + key]), value, acc[i]);
-            }
-            for (int i = 0; i != n; ++i)
-                store_parts(out, row + i, column + d, vec::mul(acc[i], vec::set(inverse[i])));
-        }
-    }
-
-    template <int n>
-    void score(std::int64_t token, std::int64_t key) const
-    {
-        f acc[n][2];
-        for (auto& one : acc)
-            one[0] = one[1] = vec::set(0.0F);
-        const float* query = query_ + token * stride_;
-        for (std::int64_t d = 0; d != size_; ++d) {
-            const f first = vec::load(keys_ + d * padded_ + key);
-            const f second = vec::load(keys_ + d * padded_ + key + 16);
-#pragma GCC unroll 8
-            for (int i = 0; i != n; ++i) {
-                const f q = vec::set(query[i * stride_ + d]);
-                acc[i][0] = vec::fma(q, first, acc[i][0]);
-                acc[i][1] = vec::fma(q, second, acc[i][1]);
-            }
-        }
-        for (int i = 0; i != n; ++i) {
-            vec::store(scores_ + i * padded_ + key, acc[i][0]);
-            vec::store(scores_ + i * padded_ + key + 16, acc[i][1]);
-        }
-    }
-
-    /// x = exp(scale·x − greatest) of one query's scores; gives their sum.
-    float exponentials(float* x) const
-    {
-        const std::int64_t whole = n_tokens_ / 16 * 16;
-        const auto rest = static_cast<__mmask16>((1U << (n_tokens_ - whole)) - 1U);
-        f greatest = vec::set(-INFINITY);
-        for (std::int64_t k = 0; k != whole; k += 16)
-            greatest = vec::max(vec::load(x + k), greatest);
-        if (rest != 0)
-            greatest = _mm512_mask_max_ps(greatest, rest, vec::load(x + whole), greatest);
-        const f base = vec::set(_mm512_reduce_max_ps(greatest) * scale_);
-        const auto shifted = [&](f a) {
-            return exponential<vec>(_mm512_fmsub_ps(a, vec::set(scale_), base));
-        };
-        f sum = vec::set(0.0F);
-        for (std::int64_t k = 0; k != whole; k += 16) {
-            const f e = shifted(vec::load(x + k));
-            vec::store(x + k, e);
-            sum = vec::add(sum, e);
-        }
-        if (rest != 0) {
-            const f e = _mm512_maskz_mov_ps(rest, shifted(vec::load(x + whole)));
-            vec::store(x + whole, e);
-            sum = vec::add(sum, e);
-        }
-        return _mm512_reduce_add_ps(sum);
-    }
-
-    std::int64_t n_tokens_;
-    std::int64_t padded_;
-    std::int64_t size_;
-    std::int64_t stride_;
-    const float* query_;
-    const float* value_;
-    float* keys_;    // [size, padded]
-    float* scores_;  // [n_together, padded]
-    float scale_;
-};
 
 }  // namespace
 
@@ -411,7 +203,7 @@ bf16_linear::bf16_linear(
         for (std::int64_t in = 0; in != n_in; in += bf16_rows::tile_columns)
             for (int part = 0; part != n_parts(); ++part)
                 for (std::int64_t tile = 0; tile != panel_outputs; tile += 16, to += 512)
-                    pack_tile(weight.data() + (out + tile) * n_in + in, n_in, part == 1, to);
+                    pack_tile({weight.data() + (out + tile) * n_in + in, n_in, 16}, part == 1, to);
 }
 
 void bf16_linear::run(const bf16_rows& x, const range& what, float* y, std::int64_t stride) const
@@ -444,18 +236,6 @@ void bf16_linear::run(
     case row_function::silu:
         return run_through<row_function::silu>(*this, x, what, y);
     }
-}
-
-void attend_in_text(
-    const text_heads& text,
-    std::pair<std::int64_t, std::int64_t> heads,
-    bf16_rows& out,
-    std::int64_t first_row,
-    aligned_room& room)
-{
-    float* own = room.get_as<float>(attention_numbers(text.n_tokens, text.head_size));
-    for (std::int64_t head = heads.first; head != heads.second; ++head)
-        head_attention{text, head, own}.run(out, first_row, head * text.head_size);
 }
 
 void normalize_rows(

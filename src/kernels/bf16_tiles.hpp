@@ -128,17 +128,17 @@ struct text_heads {
     std::int64_t head_size{0};
 };
 
-/// Queries that attention takes together.
-inline constexpr int queries_together = 8;
-
-/// Floats that attention keeps in its room.
+/// Floats that attention keeps in its room: scores and weights of 16 queries; the queries, keys
+/// and values of a head as bf16, or its keys as they are.
 constexpr std::int64_t attention_numbers(std::int64_t n_tokens, std::int64_t head_size)
 {
-    return (head_size + queries_together) * ((n_tokens + 31) / 32 * 32);
+    return (2 * head_size + 24) * ((n_tokens + 31) / 32 * 32);
 }
 
-/// Every token attends to all tokens of its text, with scale 1/sqrt(head size), in f32; the heads
+/// Every token attends to all tokens of its text, with scale 1/sqrt(head size); the heads
 /// [first_head, last_head). Token i goes to row first_row + i of `out` [n_heads · head_size].
+/// Computes in f32 for rows of two parts, and where a head is no multiple of 32; else queries, keys,
+/// values and weights are rounded to bf16, and sums are f32.
 void attend_in_text(
     const text_heads& text,
     std::pair<std::int64_t, std::int64_t> heads,
