@@ -8,6 +8,7 @@
 #include <map>
 #include <utility>
 
+#include "models/matryoshka.hpp"
 #include "models/pooling.hpp"
 #include "support/stop.hpp"
 #include "torch/errors.hpp"
@@ -62,6 +63,9 @@ embedder_parts embedder_parts::blocking_read(
     embedder_info info;
     info.dim = modules.output_dim(hidden_size);
     info.dimensions = modules.output_dims(hidden_size);
+    // Heads of several sizes are the checkpoint's own answer.
+    info.cuttable =
+        modules.dense_choices.empty() && blocking_is_matryoshka(modules.transformer_dir);
     info.max_tokens = std::min(modules.max_tokens.value_or(most), most);
     info.prompts = modules.prompts;
     info.default_prompt = modules.default_prompt;

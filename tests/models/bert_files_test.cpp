@@ -257,6 +257,24 @@ TEST_CASE("bert: a checkpoint without a tokenizer or weights names the file", "[
         failure(model_errc::bad_file, [&] { load_bert(weights.path()); }), "model.safetensors"));
 }
 
+TEST_CASE(
+    "bert: rows may be cut where the configuration says that the model is trained so", "[models]")
+{
+    spoiled_checkpoint checkpoint{"plain_f32"};
+    CHECK(!load_bert(checkpoint.path())->info().cuttable);
+    checkpoint.set("config.json", "matryoshka_dimensions", {8, 4});
+    CHECK(load_bert(checkpoint.path())->info().cuttable);
+    checkpoint.set("config.json", "is_matryoshka", false);
+    CHECK(!load_bert(checkpoint.path())->info().cuttable);
+    checkpoint.set("config.json", "is_matryoshka", true);
+    checkpoint.set("config.json", "matryoshka_dimensions", nullptr);
+    CHECK(load_bert(checkpoint.path())->info().cuttable);
+    checkpoint.set("config.json", "matryoshka_dimensions", "all");
+    CHECK(failure(model_errc::bad_config, [&] {
+              load_bert(checkpoint.path());
+          }).find("'matryoshka_dimensions' must be an array") != std::string::npos);
+}
+
 TEST_CASE("bert: a tokenizer that gives tokens unknown to the model fails the text", "[models]")
 {
     spoiled_checkpoint checkpoint{"plain_f32"};
