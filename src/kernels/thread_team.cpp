@@ -76,7 +76,7 @@ void thread_team::stop_helpers()
     ending_.store(false, std::memory_order_relaxed);
 }
 
-void thread_team::run(int n_parts, part_function f)
+void thread_team::run(int n_parts, part_function f, const std::function<void()>& idle)
 {
     if (n_parts < 0 || n_parts > max_parts)
         throw std::invalid_argument{"a run has at most thread_team::max_parts parts"};
@@ -96,8 +96,14 @@ void thread_team::run(int n_parts, part_function f)
     while (take_part(0)) {
     }
     for (int done = n_done_.load(std::memory_order_acquire); done != n_parts;
-         done = n_done_.load(std::memory_order_acquire))
-        wait_for_change(n_done_, done, spin_limit_);
+         done = n_done_.load(std::memory_order_acquire)) {
+        if (!idle) {
+            wait_for_change(n_done_, done, spin_limit_);
+            continue;
+        }
+        std::this_thread::sleep_for(std::chrono::microseconds{100});
+        idle();
+    }
 }
 
 /// False where no part is left. Whoever took one knows that the run goes on until it has been

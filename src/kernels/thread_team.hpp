@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <thread>
 #include <type_traits>
@@ -56,7 +57,10 @@ public:
     /// threads; `thread` is in [0, n_threads()), and no two calls with the same one overlap.
     /// Returns when all have returned. `f` must not throw, nor run anything on this team.
     /// Precondition: 0 <= n_parts <= max_parts.
-    void run(int n_parts, part_function f);
+    void run(int n_parts, part_function f) { run(n_parts, f, nullptr); }
+    /// The same; while others still have parts and the caller has none, it calls `idle` every 100
+    /// microseconds, which must not throw. Null: it sleeps.
+    void run(int n_parts, part_function f, const std::function<void()>& idle);
 
 private:
     void help(int thread);

@@ -164,7 +164,7 @@ void tile_encoder::run(std::span<float> hidden, const packed_block& block, run_c
             alone,
             thread == 0 ? context : stops);
     };
-    team_->run(static_cast<int>(parts.size()), run_one);
+    team_->run(static_cast<int>(parts.size()), run_one, [&] { context.step_done(); });
 }
 
 void tile_encoder::run_part(
@@ -193,14 +193,18 @@ void tile_encoder::run_part(
         multiply(layer.attention_self, [&](const bf16_linear::range& range) {
             layer.attention_self.run(room.x, range, qkv, 3 * width);
         });
+        context.step_done();
         attend(what, qkv, room, each);
+        context.step_done();
         multiply(layer.attention_output, [&](const bf16_linear::range& range) {
             layer.attention_output.add_to(room.context, range, hidden, width);
         });
         normalize(layer.attention_norm);
+        context.step_done();
         multiply(layer.intermediate, [&](const bf16_linear::range& range) {
             layer.intermediate.run(room.x, range, to_row_function(shape.function), room.inner);
         });
+        context.step_done();
         multiply(layer.output, [&](const bf16_linear::range& range) {
             layer.output.add_to(room.inner, range, hidden, width);
         });

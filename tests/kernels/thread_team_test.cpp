@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <stdexcept>
+#include <thread>
 
 #include "kernels/thread_team.hpp"
 
@@ -57,6 +58,33 @@ TEST_CASE("thread_team: what one run wrote, the next one reads on any thread")
         });
     }
     CHECK(numbers == std::vector<int>(64, 199));
+}
+
+TEST_CASE("thread_team: the caller may do other things while the others end")
+{
+    thread_team team{2};
+    std::atomic<bool> let_go{false};
+    std::atomic<bool> helped{false};
+    int n_idle = 0;
+    const auto main_thread = std::this_thread::get_id();
+    team.run(
+        8,
+        [&](int, int thread) {
+            if (thread == 1) {
+                helped = true;
+                while (!let_go)
+                    std::this_thread::yield();
+            } else {
+                while (!helped)
+                    std::this_thread::yield();
+            }
+        },
+        [&] {
+            CHECK(std::this_thread::get_id() == main_thread);
+            ++n_idle;
+            let_go = true;
+        });
+    CHECK(n_idle >= 1);
 }
 
 TEST_CASE("thread_team: refuses fewer than one thread, and more parts than it counts")

@@ -174,6 +174,25 @@ TEST_CASE("request_queue: a large request lets others of its priority in", "[poo
     CHECK(drain(queue, start + 1s) == "abig");
 }
 
+TEST_CASE("request_queue: some are taken out of their turn, within what is looked at", "[pool]")
+{
+    fake_queue queue{6};
+    for (const char* name : {"A", "b", "C", "d", "e"})
+        queue.push(named(name), priority::normal, start);
+    queue.push(named("f"), priority::high, start);
+    queue.push_outside(named("g"), priority::low, start);
+    std::string taken;
+    queue.take_if(4, [&](const std::shared_ptr<fake_job>& one) {
+        const bool small = one->name[0] >= 'a';
+        if (small) taken += one->name;
+        return small;
+    });
+    CHECK(taken == "fbd");
+    CHECK(queue.size() == 4);
+    CHECK(queue.n_outside() == 0);
+    CHECK(drain(queue, start) == "ACeg");
+}
+
 TEST_CASE("scaling_policy: how many workers to start", "[pool]")
 {
     struct row {

@@ -101,6 +101,69 @@ MODELPOOL_ASYNC_TEST(
     CHECK(adds_up(stats_of(models, "m")));
 }
 
+/// Has the first batch of a large request wait until a small one has been answered.
+struct small_beside_large {
+    std::atomic<bool> small_waits{false};
+    std::atomic<bool> small_answered{false};
+    std::atomic<int> n_rows{0};
+    std::atomic<bool> too_late{false};
+
+    void at_row()
+    {
+        const int row = n_rows++;
+        if (row == 0) pass(small_waits);  // its turn comes after this row, and computes the next
+        if (row == 2) pass(small_answered);
+    }
+    void pass(const std::atomic<bool>& flag)
+    {
+        const auto until = std::chrono::steady_clock::now() + patience;
+        while (!flag && !too_late) {
+            std::this_thread::sleep_for(1ms);
+            if (std::chrono::steady_clock::now() > until) too_late = true;
+        }
+    }
+};
+
+MODELPOOL_ASYNC_TEST(
+    "pool: a small request is answered in the midst of a large one's batch", "[pool]")
+{
+    const executor ex = co_await boost::asio::this_coro::executor;
+    const bool shares = GENERATE(true, false);
+    runtime rt{ex};
+    embed_pool models{rt};
+    auto plan = new_plan();
+    auto meeting = std::make_shared<small_beside_large>();
+    plan->shares = shares;
+    if (shares) plan->on_row = [meeting] { meeting->at_row(); };
+    if (!shares) plan->run_door.shut();
+    const embed_handle model = models.add("m", fake_loader(plan), workers(1, 1));
+    const std::vector<std::string> many(9, std::string(900, 'x'));
+    const started<embeddings> large{ex, model.embed(many, raw_rows())};
+    auto begun =
+        until([=] { return shares ? meeting->n_rows == 1 : plan->run_door.n_waiting() == 1; });
+    co_await std::move(begun);
+    const started<embeddings> small{ex, model.embed("small", raw_rows())};
+    auto waits = until([&] { return stats_of(models, "m").n_requests == 2; });
+    co_await std::move(waits);
+    meeting->small_waits = true;
+    plan->run_door.open();
+    auto small_end = small.get();
+    const embeddings row = co_await std::move(small_end);
+    CHECK(row.to_f32(0) == fake_row("small", 4));
+    CHECK((!shares || meeting->n_rows <= 3));
+    meeting->small_answered = true;
+    auto large_end = large.get();
+    const embeddings rows = co_await std::move(large_end);
+    REQUIRE(rows.size() == 9);
+    CHECK(rows.to_f32(8) == fake_row(many.back(), 4));
+    CHECK_FALSE(meeting->too_late);
+    CHECK(plan->n_replicas == (shares ? 1 : 0));
+    co_await shut(models);
+    const model_stats seen = stats_of(models, "m");
+    CHECK(seen.n_succeeded == 2);
+    CHECK(adds_up(seen));
+}
+
 MODELPOOL_ASYNC_TEST("pool: no thread of the io_context runs model code", "[pool]")
 {
     const executor ex = co_await boost::asio::this_coro::executor;

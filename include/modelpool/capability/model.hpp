@@ -78,8 +78,10 @@ public:
     /// True once the result is unwanted: return at the next layer, block or step, with any value.
     bool stop_requested() const noexcept { return stop_.stop_requested(); }
     const stop_flag& stop() const noexcept { return stop_; }
-    /// Reports that the call advances: call it at least once a layer. A worker that reports nothing
-    /// for its stall limit is taken for hung.
+    /// Reports that the call advances: call it at least once a layer, on the thread that was
+    /// called. A worker that reports nothing for its stall limit is taken for hung. In the midst of
+    /// a large batch of texts, small requests that came meanwhile are computed in this call, by a
+    /// copy that `replicate` made.
     void step_done() noexcept
     {
         if (monitor_) monitor_->step_done();
@@ -122,8 +124,9 @@ struct footprint {
 /// a lock.
 ///
 /// `replicate() const` of the capability interfaces is the exception: it runs on the *new* worker's
-/// thread while this one may be computing, so it touches only the shared, immutable part. A model
-/// that cannot share returns null, and the loader runs again.
+/// thread while this one may be computing, or on this one's own in the midst of a run, so it touches
+/// only the shared, immutable part. A model that cannot share returns null, and the loader runs
+/// again.
 class model {
 public:
     model() = default;

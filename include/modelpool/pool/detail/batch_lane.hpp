@@ -54,6 +54,12 @@ public:
         return request->next == request->n_inputs() ? intake::all : intake::part;
     }
 
+    /// What is taken costs: what was not prepared yet by its expected cost, and what is computed
+    /// now.
+    std::size_t cost() const noexcept { return n_expected_ + running_cost_; }
+    /// The most that one request adds in a turn.
+    std::size_t turn() const noexcept { return std::max<std::size_t>(1, limit_ / 4); }
+
     bool busy() const noexcept { return !slices_.empty() || !ready_.empty() || !batch_.empty(); }
 
     /// Prepares what was taken, and runs one batch: fails what cannot be computed, and reports the
@@ -99,9 +105,6 @@ private:
         prepared_type input;
     };
 
-    /// What one request may add before the next one has its turn.
-    std::size_t turn() const noexcept { return std::max<std::size_t>(1, limit_ / 4); }
-
     template <class Tower>
     void prepare(Tower& tower, run_context& context);
     template <class Tower>
@@ -112,6 +115,7 @@ private:
     void route(std::vector<row_type> rows, step_report& report);
 
     const std::size_t limit_;
+    std::size_t running_cost_{0};
     std::size_t n_expected_{0};  // cost expected of slices_ and counted of ready_
     std::deque<slice> slices_;
     std::deque<item> ready_;
@@ -181,6 +185,9 @@ template <class Tower>
 void batch_lane<Kind>::run(Tower& tower, run_context& context, step_report& report)
 {
     std::vector<row_type> rows;
+    running_cost_ = 0;
+    for (const prepared_type& one : inputs_)
+        running_cost_ += Kind::cost(one);
     try {
         rows = tower.run(std::span<const prepared_type>{inputs_}, context);
         if (rows.size() != batch_.size() && !context.stop_requested())
@@ -193,6 +200,7 @@ void batch_lane<Kind>::run(Tower& tower, run_context& context, step_report& repo
     } catch (...) {
         report.failure = std::current_exception();
     }
+    running_cost_ = 0;
     // A model that was asked to stop may give any rows, or throw: neither is its requests' answer.
     if (context.stop_requested()) {
         report.failure = nullptr;

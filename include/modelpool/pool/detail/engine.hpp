@@ -111,6 +111,35 @@ public:
     /// that a caller who comes straight back finds it neither busy nor its books behind. A job
     /// whose own input is at fault may fail at once. Throws nothing.
     virtual step_report step(run_context& context) = 0;
+
+    // In the midst of a long step, small requests need not wait for its end:
+
+    /// Whether the step that runs now is so long that guests are welcome.
+    virtual bool hosts() const noexcept { return false; }
+    /// What the first guests would take beyond `bytes()`; reserved before they are taken.
+    virtual std::uint64_t guest_bytes() const noexcept { return 0; }
+    /// Whether a job that nobody has begun is small enough for a guest. Called under the group's
+    /// lock.
+    virtual bool suits_guest(const job& one) const noexcept
+    {
+        static_cast<void>(one);
+        return false;
+    }
+    /// Takes a job that suits as a guest, whole; false where there are enough. Called under the
+    /// group's lock, between two operations of a step that hosts: it only notes the job.
+    virtual bool take_guest(const std::shared_ptr<job>& one)
+    {
+        static_cast<void>(one);
+        return false;
+    }
+    /// Computes the guests, on the thread of the step that they interrupt and without harm to it;
+    /// what `step` says of its report holds here too. Throws nothing.
+    virtual step_report serve_guests(run_context& context)
+    {
+        static_cast<void>(context);
+        return {};
+    }
+
     /// Fails all jobs it holds.
     virtual void drop(const std::exception_ptr& why) noexcept = 0;
 

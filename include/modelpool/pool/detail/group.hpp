@@ -87,6 +87,7 @@ struct worker {
     bool load_failed{false};
     std::uint64_t n_chances_seen{0};  // of its memory, before it asked for some
     reservation own;
+    reservation guests;  // what small requests take in the midst of its steps
     std::shared_ptr<reservation> shared;
     std::shared_ptr<load_session> session;
     stop_source stopping;
@@ -245,6 +246,10 @@ private:
     void load_failed(worker& self, const std::exception_ptr& why) noexcept;
     void serve(worker& self);
     step_report step(worker& self);
+    void host_guests(worker& self, run_context& context) noexcept;
+    bool take_guests(worker& self);
+    bool make_guest_room(worker& self);
+    class host;
     void drop_late(const std::vector<std::shared_ptr<job>>& dropped);
     void retire(const std::shared_ptr<worker>& self) noexcept;
 

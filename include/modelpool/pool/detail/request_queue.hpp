@@ -75,6 +75,25 @@ public:
         from.splice(from.end(), from, from.begin());
     }
 
+    /// Takes those of the first jobs of each priority, higher ones first, to which `wanted(job)`
+    /// says yes; looks at `n_most` of each.
+    template <class F>
+    void take_if(std::size_t n_most, F wanted)
+    {
+        for (std::size_t i = lanes_.size(); i-- > 0;) {
+            auto place = lanes_[i].begin();
+            for (std::size_t n = 0; n != n_most && place != lanes_[i].end(); ++n) {
+                if (!wanted(place->job)) {
+                    ++place;
+                    continue;
+                }
+                place = lanes_[i].erase(place);
+                --size_;
+            }
+        }
+        admit();
+    }
+
     /// Calls `look(job)` for every job, those outside included.
     template <class F>
     void for_each(F look) const

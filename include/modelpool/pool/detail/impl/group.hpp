@@ -599,5 +599,6 @@ MODELPOOL_DECL std::exception_ptr group::with_key(const std::exception_ptr& why)
 
 }  // namespace modelpool::detail
 
+#include <modelpool/pool/detail/impl/group_guests.hpp>
 #include <modelpool/pool/detail/impl/group_watch.hpp>
 #include <modelpool/pool/detail/impl/group_worker.hpp>

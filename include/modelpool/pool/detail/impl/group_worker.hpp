@@ -506,7 +506,8 @@ MODELPOOL_DECL step_report group::step(worker& self)
     const int wanted =
         self.options.n_threads() > 0 ? self.options.n_threads() : runtime_.cores().n_cores();
     core_governor::lease cores{runtime_.cores(), wanted, self.n_steps};
-    run_context context{cores, self.stopping.flag()};
+    host monitor{*this, self, cores};
+    run_context context{monitor, self.stopping.flag()};
     return self.model->step(context);
 }
 
@@ -561,6 +562,7 @@ MODELPOOL_DECL void group::retire(const std::shared_ptr<worker>& self) noexcept
     {
         const std::lock_guard lock{mutex_};
         self->own.release();
+        self->guests.release();
         self->shared.reset();
         enter(*self, worker_state::dead);
         if (!self->failure) self->failure = why;
