@@ -1,5 +1,5 @@
 // What the kernels reach, type by type: GB/s of weights read, and GOPS (two a product) at 1 to 512
-// rows. Every case runs several times, the cases taking turns, and the best time counts; with one
+// rows, exact and as rows that may be fast. Every case runs several times, the cases taking turns, and the best time counts; with one
 // thread it is processor time, which other work on the machine disturbs least.
 //
 //     kernels_bench [threads [scalar|avx2|avx512|amx [n_out n_in [rounds]]]]
@@ -42,7 +42,8 @@ constexpr named_type types[] = {
     {"Q4_1", block_type::q4_1},
     {"Q3_K", block_type::q3_k},
     {"Q2_K", block_type::q2_k}};
-constexpr std::int64_t row_counts[] = {1, 2, 4, 8, 16, 64, 512};
+constexpr std::int64_t row_counts[] = {1, 4, 8, 16, 64, 128, 512};
+constexpr std::int64_t fast_row_counts[] = {128, 512};
 
 using seconds = std::chrono::duration<double>;
 
@@ -164,6 +165,9 @@ int main(int argc, char** argv)
     std::printf("type  GB/s at 1 |  GOPS at");
     for (const std::int64_t n_rows : row_counts)
         std::printf(" %7lld", static_cast<long long>(n_rows));
+    std::printf(" | in bf16:");
+    for (const std::int64_t n_rows : fast_row_counts)
+        std::printf(" %5lld", static_cast<long long>(n_rows));
     std::printf("\n");
     std::vector<float> x(static_cast<std::size_t>(512 * n_in));
     std::mt19937 random{2};
@@ -191,6 +195,19 @@ int main(int argc, char** argv)
         for (std::size_t i = 0; i != std::size(row_counts); ++i) {
             const double products = static_cast<double>(row_counts[i] * n_out * n_in);
             std::printf(" %7.0f", 2.0 * products / best[i] / 1e9);
+        }
+        for (const std::int64_t n_rows : fast_row_counts) {
+            if (!weights.takes_quantized() || !room.has_bf16()) break;
+            const const_matrix in{x.data(), n_rows, n_in, n_in};
+            const matrix out{y.data(), n_rows, n_out, n_out};
+            double least = 1e9;
+            for (int round = 0; round != n_rounds; ++round)
+                least = std::min(least, timed(team.n_threads() == 1, [&] {
+                                     input.set(in, true, team, room, 0);
+                                     weights.apply(input, out, team, room);
+                                 }));
+            const double products = static_cast<double>(n_rows * n_out * n_in);
+            std::printf(" %7.0f", 2.0 * products / least / 1e9);
         }
         std::printf("\n");
         std::fflush(stdout);

@@ -39,15 +39,39 @@ __m512i whole(const std::int32_t* high, const std::int32_t* low)
     return vec::add_i(vec::sll<8>(vec::load_i(high)), vec::load_i(low));
 }
 
-/// The sums that rows have come to, as panel_rows' acc, go to and from the output.
-template <class F>
-[[gnu::always_inline]] inline void
-update(const panel_job& job, std::int64_t row, bool is_first, F&& f)
-{
-    float* y = job.y_row(row);
-    const __m512 before = is_first ? _mm512_setzero_ps() : vec::load_first(y, job.n_outputs);
-    vec::store_first(y, f(before), job.n_outputs);
-}
+/// What rows have come to, as panel_rows' acc. Rows of the output are far apart, and often by a
+/// multiple of what a cache's sets are, so they are visited once.
+class row_sums {
+public:
+    explicit row_sums(const panel_job& job)
+        : job_{job}
+        , sums_{reinterpret_cast<float*>(job.room + panel_room_bytes)}
+    {
+        for (std::int64_t r = 0; r != job.n_rows; ++r) {
+            __m512 before = _mm512_setzero_ps();
+            if (job.first_column != 0)
+                before = vec::load_first(job.y_row(job.first_row + r), job.n_outputs);
+            vec::store(sums_ + 16 * r, before);
+        }
+    }
+
+    /// sum of the row += x·factor
+    [[gnu::always_inline]] void add(std::int64_t row, __m512 x, float factor) const
+    {
+        float* sum = sums_ + 16 * (row - job_.first_row);
+        vec::store(sum, vec::fma(x, vec::set(factor), vec::load(sum)));
+    }
+    void store() const
+    {
+        for (std::int64_t r = 0; r != job_.n_rows; ++r)
+            vec::store_first(
+                job_.y_row(job_.first_row + r), vec::load(sums_ + 16 * r), job_.n_outputs);
+    }
+
+private:
+    const panel_job& job_;
+    float* sums_;
+};
 
 /// Super blocks of 256: the weights' codes times the factors of their groups are integers of 16
 /// bits, 256·high + low, so tiles add up whole blocks. In a thread's room.
@@ -57,6 +81,7 @@ public:
     explicit super_tiles(const panel_job& job)
         : job_{job}
         , room_{*reinterpret_cast<room*>(job.room)}
+        , sums_{job}
     {
         static_assert(sizeof(room) <= panel_room_bytes);
     }
@@ -78,6 +103,7 @@ public:
                 add(weights, row, end - row < 16 ? end : row + 16, column);
             }
         }
+        sums_.store();
     }
 
 private:
@@ -191,14 +217,13 @@ private:
                         minima);
                 sum = vec::fma(minima, weights.minus, sum);
             }
-            update(job_, row, column == 0, [&](__m512 acc) {
-                return vec::fma(sum, vec::set(scales[r]), acc);
-            });
+            sums_.add(row, sum, scales[r]);
         }
     }
 
     const panel_job& job_;
     room& room_;
+    row_sums sums_;
 };
 
 /// Blocks of 32, eight of which share the scale of their activations.
@@ -208,6 +233,7 @@ public:
     explicit small_tiles(const panel_job& job)
         : job_{job}
         , room_{*reinterpret_cast<room*>(job.room)}
+        , sums_{job}
     {
         static_assert(sizeof(room) <= panel_room_bytes);
     }
@@ -223,6 +249,7 @@ public:
                 unpack(block_at<vec, type>(panel, 0), g);
             run_rows(job_.first_column + k, n_groups);
         }
+        sums_.store();
     }
 
 private:
@@ -274,9 +301,7 @@ private:
 #pragma GCC unroll 16
             for (int r = 0; r != 16; ++r) {
                 if (r >= n) break;
-                update(job_, row + r, column == 0, [&](__m512 acc) {
-                    return vec::fma(sums[r], vec::set(scales[r]), acc);
-                });
+                sums_.add(row + r, sums[r], scales[r]);
             }
         }
     }
@@ -327,6 +352,7 @@ private:
 
     const panel_job& job_;
     room& room_;
+    row_sums sums_;
 };
 
 /// Rows beyond the last one of a tile are multiplied as they lie in memory, and not stored.

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/bf16_panels.hpp"
 #include "kernels/bf16_tiles.hpp"
 
 #if !defined(__x86_64__)
@@ -67,6 +68,16 @@ void attend_in_text(
 }
 
 void normalize_rows(const norm_weights&, float*, std::int64_t, bf16_rows&, std::int64_t)
+{
+    refuse();
+}
+
+void set_bf16_row(const float*, std::int64_t, std::int64_t, std::uint16_t*)
+{
+    refuse();
+}
+
+void multiply_in_bf16(const bf16_panels_job&)
 {
     refuse();
 }

@@ -59,7 +59,7 @@ struct panel_job {
     const std::int32_t* y_rows{nullptr};  ///< where row r goes; null: to row r
     std::int64_t y_stride{0};
     std::int64_t n_outputs{16};  ///< fewer in the last panel
-    std::byte* room{nullptr};    ///< panel_room_bytes of the thread's own, aligned to 64
+    std::byte* room{nullptr};    ///< panel_room_of(n_rows) bytes of the thread's own, aligned to 64
 
     float* y_row(std::int64_t row) const
     {
@@ -67,8 +67,13 @@ struct panel_job {
     }
 };
 
-/// What a panel kernel may use: for codes and products of some columns.
+/// What a panel kernel may use: for codes and products of some columns, and then for the sums that
+/// each row has come to.
 inline constexpr std::int64_t panel_room_bytes = 32768;
+constexpr std::int64_t panel_room_of(std::int64_t n_rows)
+{
+    return panel_room_bytes + n_rows * 64;
+}
 
 /// Products of rows and some rows of dense weights.
 struct dense_job {

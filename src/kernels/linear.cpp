@@ -5,6 +5,7 @@
 #include <numeric>
 #include <stdexcept>
 
+#include "kernels/bf16_panels.hpp"
 #include "kernels/kernel_table.hpp"
 #include "kernels/packing.hpp"
 
@@ -111,8 +112,10 @@ void linear::apply(const_matrix x, matrix y, thread_team& team, scratch& room) c
 void linear::apply(const linear_input& x, matrix y, thread_team& team, scratch& room) const
 {
     check(x, y, x.n_rows());
-    const row_range all{0, x.n_rows(), 0};
-    run(x, {&all, 1}, nullptr, y, team, room);
+    const bool is_partly_fast = takes_quantized() && x.n_exact() != x.n_rows();
+    const row_range exact{0, is_partly_fast ? x.n_exact() : x.n_rows(), 0};
+    run(x, {&exact, 1}, nullptr, y, team, room);
+    if (is_partly_fast) run_fast(x, y, team, room);
 }
 
 void linear::apply_routed(
@@ -123,6 +126,7 @@ void linear::apply_routed(
     scratch& room) const
 {
     check(x, y, static_cast<std::int64_t>(routes.size()));
+    if (x.n_exact() != x.n_rows()) throw std::invalid_argument{"rows in bf16 take no routes"};
     for (const routed_row& route : routes) {
         const bool fits = route.row >= 0 && route.row < x.n_rows() && route.expert >= 0 &&
                           route.expert < n_experts_;
@@ -171,7 +175,7 @@ void linear::run(
     thread_team& team,
     scratch& room) const
 {
-    if (x.n_rows() == 0) return;
+    if (x.n_rows() == 0 || ranges.back().end == 0) return;
     room.prepare(team.n_threads());
     const std::int64_t n_panels = panels_of(n_out_);
     const std::int64_t panel_work = row_bytes(type_, n_in_) * panel_rows;
@@ -197,7 +201,8 @@ void linear::run(
     }
 }
 
-/// Panels [first, last) of one expert, in passes over columns whose activations fit a core's cache.
+/// Panels [first, last) of one expert, for so many rows at a time (of wide matrices: so many columns
+/// too) that a core's cache holds their activations while the panels pass by.
 void linear::run_panels(
     const quantized_view& x,
     const row_range& range,
@@ -208,44 +213,93 @@ void linear::run_panels(
     scratch& room,
     int thread) const
 {
-    constexpr std::int64_t cached_bytes = std::int64_t{1} << 20U;
+    constexpr std::int64_t cached_numbers = std::int64_t{1} << 18U;
+    constexpr std::int64_t least_rows = 64;
+    const std::int64_t most_rows = std::max(cached_numbers / n_in_ / 16 * 16, least_rows);
+    const std::int64_t n_rows = std::min(range.end - range.begin, most_rows);
+    const std::int64_t pass = std::max(2 * cached_numbers / n_rows / scale_block, std::int64_t{1});
     const std::int64_t row = row_bytes(type_, n_in_);
     const std::int64_t panel_bytes = row * panel_rows;
-    const std::int64_t n_panels = panels_of(n_out_);
-    const std::int64_t n_rows = range.end - range.begin;
-    const std::int64_t pass = std::max(
-        cached_bytes / 2 / std::max<std::int64_t>(n_rows, 1) / scale_block * scale_block,
-        scale_block);
     const auto kernel = room.table().panel(type_);
+    const std::int64_t kernel_bytes = panel_room_of(n_rows);
+    std::byte* own =
+        room.of_thread(thread).get(static_cast<std::size_t>(kernel_bytes + panel_bytes));
     panel_job job;
     job.x = x;
     job.y_rows = y_rows;
     job.y_stride = y.stride;
-    job.first_row = range.begin;
-    job.n_rows = n_rows;
-    std::byte* own =
-        room.of_thread(thread).get(static_cast<std::size_t>(panel_room_bytes + panel_bytes));
     job.room = own;
-    for (std::int64_t column = 0; column < n_in_; column += pass) {
-        job.first_column = column;
-        job.n_columns = std::min(pass, n_in_ - column);
-        const std::int64_t before = row_bytes(type_, column);
-        for (std::int64_t p = first; p != last; ++p) {
-            const std::int64_t output = p * panel_rows;
-            job.n_outputs = std::min<std::int64_t>(n_out_ - output, panel_rows);
-            job.y = y.data + output;
-            if (stored_ == nullptr) {
-                job.panel = packed_.data_as<std::byte>() +
-                            (range.expert * n_panels + p) * panel_bytes + before * panel_rows;
-            } else {
-                std::byte* packed = own + panel_room_bytes;
-                const std::byte* from = stored_ + (range.expert * n_out_ + output) * row + before;
-                pack_panel(
-                    type_, from, row, static_cast<int>(job.n_outputs), job.n_columns, packed);
-                job.panel = packed;
-            }
-            kernel(job);
+    const auto run_panel = [&](std::int64_t p) {
+        const std::int64_t output = p * panel_rows;
+        const std::int64_t before = row_bytes(type_, job.first_column);
+        job.n_outputs = std::min<std::int64_t>(n_out_ - output, panel_rows);
+        job.y = y.data + output;
+        if (stored_ == nullptr) {
+            job.panel = packed_.data_as<std::byte>() +
+                        (range.expert * panels_of(n_out_) + p) * panel_bytes + before * panel_rows;
+        } else {
+            std::byte* packed = own + kernel_bytes;
+            const std::byte* from = stored_ + (range.expert * n_out_ + output) * row + before;
+            pack_panel(type_, from, row, static_cast<int>(job.n_outputs), job.n_columns, packed);
+            job.panel = packed;
         }
+        kernel(job);
+    };
+    for (std::int64_t begin = range.begin; begin < range.end; begin += n_rows) {
+        job.first_row = begin;
+        job.n_rows = std::min(n_rows, range.end - begin);
+        for (std::int64_t column = 0; column < n_in_; column += pass * scale_block) {
+            job.first_column = column;
+            job.n_columns = std::min(pass * scale_block, n_in_ - column);
+            for (std::int64_t p = first; p != last; ++p)
+                run_panel(p);
+        }
+    }
+}
+
+void linear::run_fast(const linear_input& x, matrix y, thread_team& team, scratch& room) const
+{
+    room.prepare(team.n_threads());
+    bf16_panels_job all;
+    all.type = type_;
+    all.panel_bytes = row_bytes(type_, n_in_) * panel_rows;
+    all.x = x.fast();
+    all.n_rows = x.n_rows() - x.n_exact();
+    all.y_stride = y.stride;
+    constexpr std::int64_t per_part = bf16_panels_job::max_panels;
+    const std::int64_t n_parts = (panels_of(n_out_) + per_part - 1) / per_part;
+    const auto multiply = [&](std::int64_t part, int thread) {
+        bf16_panels_job job = all;
+        const std::int64_t first = part * per_part * panel_rows;
+        job.n_outputs = std::min(per_part * panel_rows, n_out_ - first);
+        job.y = y.row(x.n_exact()) + first;
+        const std::int64_t job_bytes = bf16_room_of(job.n_rows);
+        const std::int64_t packed_bytes = stored_ == nullptr ? 0 : per_part * job.panel_bytes;
+        job.room = room.of_thread(thread).get(static_cast<std::size_t>(job_bytes + packed_bytes));
+        if (stored_ == nullptr) {
+            job.panels = packed_.data_as<std::byte>() + part * per_part * job.panel_bytes;
+        } else {
+            std::byte* const packed = job.room + job_bytes;
+            const std::int64_t row = row_bytes(type_, n_in_);
+            for (std::int64_t out = 0; out < job.n_outputs; out += panel_rows) {
+                const std::int64_t n = std::min<std::int64_t>(panel_rows, job.n_outputs - out);
+                pack_panel(
+                    type_,
+                    stored_ + (first + out) * row,
+                    row,
+                    static_cast<int>(n),
+                    n_in_,
+                    packed + out * row);
+            }
+            job.panels = packed;
+        }
+        multiply_in_bf16(job);
+    };
+    for (std::int64_t done = 0; done < n_parts; done += thread_team::max_parts) {
+        const auto run_part = [&](int part, int thread) { multiply(done + part, thread); };
+        team.run(
+            static_cast<int>(std::min<std::int64_t>(n_parts - done, thread_team::max_parts)),
+            run_part);
     }
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
@@ -14,6 +15,7 @@
 namespace modelpool::kernels {
 
 struct quantized_view;
+struct bf16_tile_rows;
 
 /// Activations, ready for any number of linears that share them (query, key and value; gate and
 /// up). Where asked for, each row is also quantised, once: blocks of 256 numbers as integers of 16
@@ -24,15 +26,29 @@ class linear_input {
 public:
     /// Refers to `x`, which stays as it is while this is in use. `quantized` is needed for weights
     /// that are not dense; then x.n must be a multiple of 32.
-    void set(const_matrix x, bool quantized, thread_team& team, scratch& room);
+    ///
+    /// Rows from `first_fast` on are rounded to bf16 instead, where that many are worth it and
+    /// room.has_bf16(): their products are half the work, agree with the others' to some 8 bits,
+    /// and depend on how many such rows come together.
+    void
+    set(const_matrix x,
+        bool quantized,
+        thread_team& team,
+        scratch& room,
+        std::int64_t first_fast = no_fast_row);
+    /// Above all rows.
+    static constexpr std::int64_t no_fast_row = std::numeric_limits<std::int64_t>::max();
 
     const const_matrix& rows() const noexcept { return rows_; }
     bool is_quantized() const noexcept { return quantized_; }
     std::int64_t n_rows() const noexcept { return rows_.n_rows; }
     std::int64_t n() const noexcept { return rows_.n; }
+    /// Rows that are no bf16; the others come after them.
+    std::int64_t n_exact() const noexcept { return n_exact_; }
 
     /// For kernels.
     quantized_view quantized() const noexcept;
+    bf16_tile_rows fast() const noexcept;
 
 private:
     friend class linear;
@@ -40,12 +56,16 @@ private:
     /// This one's row i is the other's row `rows[i]`; where that is no_row, it is anything.
     void gather(const linear_input& from, std::span<const std::int32_t> rows, thread_team& team);
 
+    void set_fast(thread_team& team);
+
     const_matrix rows_;
     bool quantized_{false};
+    std::int64_t n_exact_{0};
     aligned_room codes_;
     aligned_room scales_;
     aligned_room code_sums_;
     aligned_room gathered_;
+    aligned_room fast_;
 };
 
 /// A row that goes through one of several matrices.
@@ -59,7 +79,8 @@ struct routed_row {
 /// Quantised types: products of the stored integers and the input's, exact in each block of the type,
 /// added up in f32 in the order of the blocks. Dense types: f32 products added up in 16 interleaved
 /// sums. So an output depends on its input row alone: not on how many rows came with it, nor on the
-/// number of threads, the instruction set, or the layout.
+/// number of threads, the instruction set, or the layout. Rows that the input has as bf16 are the
+/// exception.
 ///
 /// Immutable, and used by several threads at once. Not copyable: it may own gigabytes.
 class linear {
@@ -109,7 +130,7 @@ public:
 
     /// y[i] = x[routes[i].row] · weight[routes[i].expert]ᵀ; for mixtures of experts. Rows of one
     /// expert are computed together.
-    /// Errors: std::invalid_argument where a route or a size does not fit.
+    /// Errors: std::invalid_argument where a route or a size does not fit, or rows are bf16.
     void apply_routed(
         const linear_input& x,
         std::span<const routed_row> routes,
@@ -137,6 +158,7 @@ private:
         const std::int32_t* y_rows,
         scratch& room,
         int thread) const;
+    void run_fast(const linear_input& x, matrix y, thread_team& team, scratch& room) const;
     void run_dense(
         const const_matrix& x,
         const row_range& range,

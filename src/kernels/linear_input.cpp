@@ -2,6 +2,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "kernels/bf16_panels.hpp"
 #include "kernels/kernel_table.hpp"
 #include "kernels/linear.hpp"
 #include "kernels/row_parts.hpp"
@@ -82,20 +83,43 @@ quantized_view linear_input::quantized() const noexcept
     return view;
 }
 
-void linear_input::set(const_matrix x, bool quantized, thread_team& team, scratch& room)
+bf16_tile_rows linear_input::fast() const noexcept
+{
+    return {fast_.data_as<std::uint16_t>(), rows_.n};
+}
+
+void linear_input::set_fast(thread_team& team)
+{
+    const std::int64_t n_rows = rows_.n_rows - n_exact_;
+    const std::int64_t n = rows_.n;
+    auto* const tiles = fast_.get_as<std::uint16_t>(bf16_tile_rows::n_numbers(n_rows, n));
+    for_rows(n_rows, n, team, [&](std::int64_t row) {
+        set_bf16_row(rows_.row(n_exact_ + row), n, row, tiles);
+    });
+}
+
+void linear_input::set(
+    const_matrix x, bool quantized, thread_team& team, scratch& room, std::int64_t first_fast)
 {
     if (quantized && x.n % 32 != 0)
         throw std::invalid_argument{"activations are quantised in groups of 32 numbers"};
+    // Fewer do not make up for what widening the weights takes.
+    constexpr std::int64_t least_fast = 32;
     rows_ = x;
     quantized_ = quantized;
+    n_exact_ = x.n_rows;
     if (!quantized) return;
+    if (first_fast <= x.n_rows - least_fast && room.has_bf16()) {
+        n_exact_ = first_fast;
+        set_fast(team);
+    }
     const quantized_parts parts = parts_in(x.n_rows, x.n, codes_, scales_, code_sums_);
     const auto quantize = [&](std::int64_t row) {
         quantize_job job = parts.row(row);
         job.x = x.row(row);
         room.table().quantize(job);
     };
-    for_rows(x.n_rows, x.n, team, quantize);
+    for_rows(n_exact_, x.n, team, quantize);
 }
 
 void linear_input::gather(
@@ -104,6 +128,7 @@ void linear_input::gather(
     const auto n_rows = static_cast<std::int64_t>(rows.size());
     const std::int64_t n = from.n();
     quantized_ = from.quantized_;
+    n_exact_ = n_rows;
     if (!quantized_) {
         auto* numbers = gathered_.get_as<float>(n_rows * n);
         rows_ = {numbers, n_rows, n, n};

@@ -143,6 +143,7 @@ std::byte* aligned_room::get(std::size_t n_bytes)
 
 scratch::scratch(isa wanted)
     : chosen_{std::min(wanted, best_isa())}
+    , has_bf16_{chosen_ == isa::amx && has_bf16_tiles()}
     , table_{&table_for(chosen_)}
     , per_thread_(1)
     , routed_{std::make_shared<linear_input>()}

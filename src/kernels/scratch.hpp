@@ -72,6 +72,8 @@ public:
     explicit scratch(isa wanted = best_isa());
 
     isa chosen() const noexcept { return chosen_; }
+    /// Whether it may multiply bf16 in tiles.
+    bool has_bf16() const noexcept { return has_bf16_; }
     const kernel_table& table() const noexcept { return *table_; }
 
     /// Room of one thread of a team, and room that is common to all. For kernels.
@@ -86,6 +88,7 @@ public:
 
 private:
     isa chosen_;
+    bool has_bf16_;
     const kernel_table* table_;
     std::vector<aligned_room> per_thread_;
     aligned_room common_;

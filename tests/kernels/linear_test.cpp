@@ -119,9 +119,12 @@ TEST_CASE("linear: gives the same bits for any instruction set, layout, threads 
 TEST_CASE("linear: gives the same bits where rows are many, and where they end within a block")
 {
     for (const block_type type : {block_type::q4_k, block_type::q6_k, block_type::q5_1}) {
-        const std::int64_t n_in = type == block_type::q5_1 ? 608 : 768;
+        // So many rows, or columns, that they are computed on in parts.
+        const bool is_wide = type == block_type::q6_k;
+        const std::int64_t narrow = type == block_type::q5_1 ? 608 : 768;
+        const std::int64_t n_in = is_wide ? 33 * 256 : narrow;
         const std::int64_t n_out = 17;
-        const std::int64_t n_rows = 1100;  // so many that their columns are computed on in parts
+        const std::int64_t n_rows = is_wide ? 150 : 1100;
         numbers random{200 + static_cast<std::uint32_t>(type)};
         const auto bytes = random_blocks(type, n_in * n_out, random);
         auto x = random.many(n_rows * n_in);
@@ -221,6 +224,67 @@ TEST_CASE("linear: a row with an infinity or a NaN gives NaN, and leaves its nei
             CHECK(std::isnan(y[32 + o]));
         }
     }
+}
+
+TEST_CASE("linear: rows that may be fast agree to 8 bits, and leave those before them alone")
+{
+    for (const block_type type : all_types()) {
+        if (is_dense(type)) continue;
+        const bool is_small = shape_of(type).n_elements == 32;
+        const std::int64_t n_in = is_small ? 1120 : 1280;
+        const std::int64_t n_out = 8 * 16 + 39;  // panels in two parts, and one of them alone
+        const std::int64_t n_rows = 70;
+        const std::int64_t first_fast = 9;
+        numbers random{300 + static_cast<std::uint32_t>(type)};
+        const auto bytes = random_blocks(type, n_in * n_out, random);
+        auto x = random.many(n_rows * n_in);
+        INFO("type " << static_cast<unsigned>(type));
+        for (const auto how : {linear::layout::packed, linear::layout::stored}) {
+            const linear weights{type, bytes, n_out, n_in, how};
+            const auto exact = product(weights, as_matrix(x, n_rows), best_isa(), 1, n_rows);
+            thread_team team{2};
+            scratch room;
+            linear_input input;
+            input.set(as_matrix(x, n_rows), true, team, room, first_fast);
+            REQUIRE(input.n_exact() == (room.has_bf16() ? first_fast : n_rows));
+            std::vector<float> y(exact.size(), -77.0F);
+            weights.apply(input, as_matrix(y, n_rows), team, room);
+            const auto n_same = static_cast<std::size_t>(input.n_exact() * n_out);
+            CHECK(std::memcmp(y.data(), exact.data(), n_same * sizeof(float)) == 0);
+            double squares = 0;
+            double difference = 0;
+            for (std::size_t i = n_same; i != y.size(); ++i) {
+                const auto expected = static_cast<double>(exact[i]);
+                squares += expected * expected;
+                difference += std::pow(static_cast<double>(y[i]) - expected, 2.0);
+            }
+            CHECK(difference <= squares * 0x1p-14);
+            CHECK((difference > 0) == room.has_bf16());
+        }
+    }
+}
+
+TEST_CASE("linear: few rows are never fast, and rows in bf16 take no routes")
+{
+    numbers random{12};
+    const auto bytes = random_blocks(block_type::q8_0, 256 * 16, random);
+    const linear weights{block_type::q8_0, bytes, 16, 256, linear::layout::packed};
+    auto x = random.many(40 * 256);
+    std::vector<float> y(40 * 16);
+    thread_team team{1};
+    scratch room;
+    linear_input input;
+    input.set(as_matrix(x, 40), true, team, room, 9);
+    CHECK(input.n_exact() == 40);
+    input.set(as_matrix(x, 40), true, team, room, 8);
+    const std::vector<routed_row> routes(40, {39, 0});
+    if (room.has_bf16())
+        CHECK_THROWS_AS(
+            weights.apply_routed(input, routes, as_matrix(y, 40), team, room),
+            std::invalid_argument);
+    scratch narrow{isa::scalar};
+    input.set(as_matrix(x, 40), true, team, narrow, 0);
+    CHECK(input.n_exact() == 40);
 }
 
 TEST_CASE("linear: routes rows through experts as each expert alone would compute them")
