@@ -151,6 +151,7 @@ void add_generate_group(CLI::App& bench, program& self)
         common_options common;
         generate_bench wanted;
         std::string kv_dtype{"f32"};
+        std::string prefill{"exact"};
     };
     CLI::App* command = bench.add_subcommand("generate", "How fast a model generates");
     auto given = std::make_shared<arguments>();
@@ -162,6 +163,14 @@ void add_generate_group(CLI::App& bench, program& self)
         ->check(CLI::Range(2, 1 << 20))
         ->capture_default_str();
     command->add_option("--kv-dtype", given->kv_dtype, "f32, f16, bf16 or int8")
+        ->capture_default_str();
+    command->add_option("--prefill", given->prefill, "How prompts are computed: exact or fast")
+        ->capture_default_str();
+    command->add_option("--chunk", given->wanted.n_chunk, "Rows of prompts a step at most")
+        ->check(CLI::Range(1, 1 << 20))
+        ->capture_default_str();
+    command->add_option("--streams", given->wanted.streams, "How many prompts at once, in turn")
+        ->check(CLI::Range(1, 1 << 10))
         ->capture_default_str();
     add_compute_options(*command, given->common);
     add_cache_options(*command, given->common);
@@ -175,6 +184,7 @@ void add_generate_group(CLI::App& bench, program& self)
             given->wanted.n_workers = wanted.n_workers;
             given->wanted.precision = wanted.dtype;
             given->wanted.kv_format = parse_kv_dtype(given->kv_dtype);
+            given->wanted.prefill = parse_prefill(given->prefill);
             run_bench(
                 self, wanted.json, [given] { return blocking_measure_generation(given->wanted); });
         };

@@ -35,6 +35,9 @@ struct generate_bench {
     std::size_t n_prompt{128};
     std::size_t n_generated{32};
     kv_dtype kv_format{kv_dtype::f32};
+    prefill_mode prefill{prefill_mode::exact};
+    std::size_t n_chunk{512};                    ///< rows of prompts a step
+    std::vector<std::size_t> streams{1, 4, 16};  ///< how many together, one after the other
 };
 
 /// How fast a model loads, reads prompts and generates, alone and for several at once.

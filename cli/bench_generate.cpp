@@ -26,7 +26,9 @@ run_times measure(generator& model, const generate_bench& wanted, std::size_t n_
 {
     sched::generation_options options;
     options.kv_format(wanted.kv_format).kv_budget_bytes(std::size_t{8} << 30U);
-    options.limits(sched::scheduler_options{}.max_sequences(n_streams));
+    options.prefill(wanted.prefill);
+    options.limits(
+        sched::scheduler_options{}.max_sequences(n_streams).prefill_chunk(wanted.n_chunk));
     sched::generation_core core{model, options};
     fixed_threads threads{wanted.n_threads};
     run_context context{threads, {}};
@@ -74,7 +76,7 @@ std::vector<figure> blocking_measure_generation(const generate_bench& wanted)
     first.n_prompt = 1;
     first.n_generated = 1;
     found.push_back({"first_token", "s", measure(*model, first, 1).prefill_s});
-    for (const std::size_t n_streams : {std::size_t{1}, std::size_t{4}, std::size_t{16}}) {
+    for (const std::size_t n_streams : run.streams) {
         const run_times times = measure(*model, run, n_streams);
         const std::string of = "_of_" + std::to_string(n_streams);
         const auto n_prompt = static_cast<double>(n_streams * run.n_prompt);

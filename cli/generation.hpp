@@ -47,6 +47,7 @@ sched::generation_options worker_options_of(const generation_arguments& given);
 
 /// Errors: usage_error.
 kv_dtype parse_kv_dtype(const std::string& text);
+prefill_mode parse_prefill(const std::string& text);
 
 /// A file's bytes; "-" is standard input. Errors: usage_error.
 std::string blocking_read_text(const std::string& path);

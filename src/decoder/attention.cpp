@@ -228,7 +228,7 @@ private:
         }
         const bool quantized =
             query_.takes_quantized() || key_.takes_quantized() || value_.takes_quantized();
-        room.input.set(x, quantized, on.team, on.room);
+        room.input.set(x, quantized, on.team, on.room, on.first_fast);
         decoder::apply(query_, room.input, queries, on);
         decoder::apply(key_, room.input, keys, on);
         decoder::apply(value_, room.input, values, on);
@@ -341,7 +341,7 @@ public:
         const auto width = rank + static_cast<std::size_t>(sizes.n_rotary);
         const bool quantized =
             latent_.takes_quantized() || (sizes.q_rank > 0 ? query_a_ : query_).takes_quantized();
-        room.input.set(x, quantized, on.team, on.room);
+        room.input.set(x, quantized, on.team, on.room, on.first_fast);
         const matrix latent = rows_of(room.b, n, width);
         decoder::apply(latent_, room.input, latent, on);
         const matrix compressed = columns(latent, 0, sizes.kv_rank);

@@ -49,7 +49,7 @@ public:
             decoder::apply(up_, x, both, room.second_input, on);
         } else {
             const bool quantized = gate_.takes_quantized() || up_.takes_quantized();
-            room.input.set(x, quantized, on.team, on.room);
+            room.input.set(x, quantized, on.team, on.room, on.first_fast);
             decoder::apply(gate_, room.input, gate, on);
             decoder::apply(up_, room.input, up, on);
         }

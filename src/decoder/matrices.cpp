@@ -41,7 +41,7 @@ void apply(const linear& weights, const kernels::linear_input& x, matrix y, mach
 
 void apply(const linear& weights, matrix x, matrix y, kernels::linear_input& by, machine& on)
 {
-    by.set(x, weights.takes_quantized(), on.team, on.room);
+    by.set(x, weights.takes_quantized(), on.team, on.room, on.first_fast);
     apply(weights, by, y, on);
 }
 

@@ -23,12 +23,14 @@ struct machine {
     {}
     kernels::thread_team team;
     kernels::scratch room;
+    /// Of the step in progress, the first row that may be computed fast: those after it may too.
+    std::int64_t first_fast{kernels::linear_input::no_fast_row};
 };
 
 /// y = x W
 void apply(
     const kernels::linear& weights, const kernels::linear_input& x, kernels::matrix y, machine& on);
-/// The same for rows that no other linear shares, through `by`.
+/// The same for rows of the step that no other linear shares, through `by`.
 void apply(
     const kernels::linear& weights,
     kernels::matrix x,

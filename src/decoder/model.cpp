@@ -47,6 +47,14 @@ void read_long_factors(hyperparameters& sizes, const weight_source& source)
                      static_cast<double>(std::max<std::int64_t>(1, scaling.original_context));
 }
 
+// Prompts come after sequences that advance by one row.
+std::int64_t first_prompt_row(std::span<const step_row> rows)
+{
+    for (std::size_t i = 1; i < rows.size(); ++i)
+        if (rows[i].sequence == rows[i - 1].sequence) return static_cast<std::int64_t>(i - 1);
+    return kernels::linear_input::no_fast_row;
+}
+
 std::size_t room_bytes(const std::vector<float>& room)
 {
     return room.capacity() * sizeof(float);
@@ -155,7 +163,11 @@ void decoder_model::step(
     const auto width = static_cast<std::size_t>(sizes.hidden);
     const matrix hidden = rows_of(state.hidden, rows.size(), width);
     embed(rows, embeddings, hidden);
+    constexpr std::int64_t none = kernels::linear_input::no_fast_row;
+    const bool is_fast = state.prefill == prefill_mode::fast;
+    state.on.first_fast = is_fast ? first_prompt_row(rows) : none;
     if (!run_layers(rows, hidden, state, context)) return;
+    state.on.first_fast = none;  // rows that give logits are few
     std::size_t n_wanted = 0;
     const matrix wanted = rows_of(state.change, rows.size(), width);
     for (std::size_t i = 0; i < rows.size(); ++i) {

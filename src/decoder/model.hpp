@@ -26,6 +26,7 @@ struct decoder_state {
     std::size_t n_bytes() const noexcept;
 
     kv_cache cache;
+    prefill_mode prefill{prefill_mode::exact};
     machine on;
     layer_room room;
     step_view step;

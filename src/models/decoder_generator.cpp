@@ -82,6 +82,7 @@ public:
     {
         state_->cache.allocate(n_blocks, block_tokens, dtype);
     }
+    void set_prefill(prefill_mode mode) override { state_->prefill = mode; }
     void copy_kv_block(std::uint32_t from, std::uint32_t to) override
     {
         state_->cache.copy_block(from, to);

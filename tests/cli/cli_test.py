@@ -710,11 +710,12 @@ class CliTest(unittest.TestCase):
             self.assertEqual((stopped["text"], stopped["finish_reason"]), (free["text"][:places[0]], "stop"))
         for form in ("f16", "bf16", "int8"):
             self.assertEqual(len(self.good(self.generate(*common, "--kv-dtype", form)).json()["ids"]), 12)
+        self.assertEqual(len(self.good(self.generate(*common, "--prefill", "fast")).json()["ids"]), 12)
 
     def test_generate_refuses_what_it_cannot_do(self):
         self.refused_as(self.generate("--json"), 2, "usage", "--prompt")
         self.refused_as(self.generate("--json", "--prompt", "x", "--kv-dtype", "f8"), 2, "usage", "f8")
-        self.refused_as(self.generate("--json", "--prompt", "x", "--prefill", "fast"), 2, "usage", "fast")
+        self.refused_as(self.generate("--json", "--prompt", "x", "--prefill", "hasty"), 2, "usage", "hasty")
         self.refused_as(self.generate("--json", "--prompt", "x", "--temperature", -1), 2, "invalid_argument")
         self.refused_as(self.generate("--json", "--prompt", "x" * 100), 1, "model.context_overflow", "64")
         bad = self.write("bad.json", "[1, 300]")

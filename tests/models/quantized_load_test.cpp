@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/scratch.hpp"
 #include "models/decoder_runs.hpp"
 #include "models/generator_facts.hpp"
 #include "support/failure.hpp"
@@ -27,7 +28,9 @@ using models::load_options;
 using testing::alone;
 using testing::decoded;
 using testing::decoder_dir;
+using testing::decoder_run;
 using testing::failure;
+using testing::plenty;
 using testing::prompt_of;
 using testing::temp_dir;
 
@@ -171,6 +174,30 @@ TEST_CASE("quantized load: progress goes up to all bytes, and a stop ends it at 
     CHECK_THROWS_AS(models::load_generator(decoder_dir("qwen3moe"), options), error);
     CHECK(steps.size() == 2);
     CHECK(n_all > 2);
+}
+
+TEST_CASE("prefill: a fast one changes logits but little, and rows that come alone not at all")
+{
+    const std::string name = GENERATE("qwen3", "qwen3moe", "deepseek2");
+    CAPTURE(name);
+    load_options how;
+    how.dtype(dtype::q8_0);
+    const auto model = models::load_generator(decoder_dir(name), how);
+    auto fast = plenty();
+    fast.prefill(prefill_mode::fast);
+    const decoded exact = alone(*model, prompt_of(50, 1), 1);
+    const decoded hasty = alone(*model, prompt_of(50, 1), 1, fast);
+    CHECK(distance(hasty.logits[0], exact.logits[0]) < 0.05);
+    CHECK((hasty.logits == exact.logits) != kernels::scratch{}.has_bf16());
+    CHECK(alone(*model, prompt_of(50, 1), 1) == exact);
+
+    const decoded expected = alone(*model, prompt_of(3, 2), 10);
+    CHECK(alone(*model, prompt_of(3, 2), 10, fast) == expected);
+    decoder_run run{*model, fast};
+    const std::size_t first = run.add(prompt_of(3, 2), 10);
+    run.step();
+    run.add(prompt_of(50, 1), 1);
+    CHECK(run.finish()[first] == expected);
 }
 
 }  // namespace modelpool

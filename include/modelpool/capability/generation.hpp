@@ -199,6 +199,15 @@ struct generator_info {
 /// Number format of the KV cache.
 enum class kv_dtype { f32 = 1, f16, bf16, int8 };
 
+/// How the positions of prompts are computed, but for those that come one at a time.
+enum class prefill_mode {
+    exact = 1,  ///< as all others: a token's numbers depend on what is before it in its text alone
+    /// In fewer bits where that is faster, on processors with AMX: products with quantised weights
+    /// in bf16. A token's numbers, and those that follow from them, then depend a little on how its
+    /// prompt was cut into chunks, and so on what else ran at the time.
+    fast
+};
+
 /// The blocking interface of a text generation model. The scheduler above it decides which
 /// sequences advance, and which blocks of the KV cache each may use; the model computes.
 class generator : public model {
@@ -215,13 +224,16 @@ public:
     /// Makes room for `n_blocks` blocks of `block_tokens` positions; called before the first step,
     /// and when the pool's share of memory changes. What the blocks held is lost.
     virtual void allocate_kv(std::size_t n_blocks, std::size_t block_tokens, kv_dtype dtype) = 0;
+    /// From the next step on. A model that computes prompts in one way only keeps to that.
+    virtual void set_prefill(prefill_mode) {}
     /// Copies block `from` to block `to`: sequences that shared it go apart inside it. Called
     /// between steps.
     virtual void copy_kv_block(std::uint32_t from, std::uint32_t to) = 0;
 
     /// Advances sequences: one forward over all rows. `logits` gets [rows that want them,
     /// vocab_size] f32, in the order of the rows. On a CPU, a row's numbers do not depend on its
-    /// neighbours. After a failure, or once stopped, the same rows may come again.
+    /// neighbours, but with prefill_mode::fast. After a failure, or once stopped, the same rows may
+    /// come again.
     virtual void
     step(std::span<const step_row> rows, std::span<float> logits, run_context& context) = 0;
 

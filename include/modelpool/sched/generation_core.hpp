@@ -66,6 +66,7 @@ public:
             scheduler_.blocks().n_blocks(),
             scheduler_.options().block_tokens(),
             options_.kv_format());
+        model_->set_prefill(options_.prefill());
     }
 
     /// Queues a generation.

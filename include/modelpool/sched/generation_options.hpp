@@ -27,6 +27,14 @@ public:
     }
     kv_dtype kv_format() const noexcept { return kv_format_; }
 
+    /// How prompts are computed. With `fast`, larger chunks (`limits`) pay: about 512 rows.
+    generation_options& prefill(prefill_mode value)
+    {
+        prefill_ = value;
+        return *this;
+    }
+    prefill_mode prefill() const noexcept { return prefill_; }
+
     /// Limits of a step, and the size of a block. Context length and number of blocks are not
     /// looked at: they come from the model and the budget.
     generation_options& limits(const scheduler_options& value)
@@ -48,6 +56,7 @@ public:
 private:
     std::size_t kv_budget_bytes_{std::size_t{1} << 30U};
     kv_dtype kv_format_{kv_dtype::f32};
+    prefill_mode prefill_{prefill_mode::exact};
     scheduler_options limits_;
     std::optional<std::uint64_t> entropy_;
 };
