@@ -63,39 +63,10 @@ __m512i pair_of(__m512 first, __m512 second)
     const __m512bh rounded = _mm512_cvtne2ps_pbh(second, first);
     __m512i both = _mm512_setzero_si512();
     __builtin_memcpy(&both, &rounded, sizeof both);
-    const __m512i order = _mm512_set_epi16(
-        31,
-        15,
-        30,
-        14,
-        29,
-        13,
-        28,
-        12,
-        27,
-        11,
-        26,
-        10,
-        25,
-        9,
-        24,
-        8,
-        23,
-        7,
-        22,
-        6,
-        21,
-        5,
-        20,
-        4,
-        19,
-        3,
-        18,
-        2,
-        17,
-        1,
-        16,
-        0);
+    // Of dwords, first and second in turn.
+    const __m512i counted = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i order =
+        vec::add_i(vec::or_i(counted, vec::sll<16>(counted)), vec::set_i(16 << 16));
     return _mm512_permutexvar_epi16(order, both);
 }
 
@@ -256,7 +227,7 @@ void set_bf16_row(const float* x, std::int64_t n, std::int64_t row, std::uint16_
 void multiply_in_bf16(const bf16_panels_job& job)
 {
     // Columns of all rows that a core's cache holds while the panels pass by.
-    constexpr std::int64_t cached_bytes = std::int64_t{1} << 20U;
+    constexpr std::int64_t cached_bytes = std::int64_t{1} << 19U;
     constexpr std::int64_t together = bf16_columns_together;
     const std::int64_t pass =
         std::max(cached_bytes / 2 / job.n_rows / together * together, together);
