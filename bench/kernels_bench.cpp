@@ -1,6 +1,7 @@
 // What the kernels reach, type by type: GB/s of weights read, and GOPS (two a product) at 1 to 512
-// rows, exact and as rows that may be fast. Every case runs several times, the cases taking turns, and the best time counts; with one
-// thread it is processor time, which other work on the machine disturbs least.
+// rows, exact ones and at last rows that may be fast. Every case runs several times, the cases
+// taking turns, and the best time counts; with one thread it is processor time, which other work on
+// the machine disturbs least.
 //
 //     kernels_bench [threads [scalar|avx2|avx512|amx [n_out n_in [rounds]]]]
 
