@@ -136,7 +136,10 @@ private:
         add(words_.add_bos.value_or(adds_bos), words_.bos_id, "bos_token_id");
         completed.push_back(text_part());
         add(words_.add_eos.value_or(adds_eos), words_.eos_id, "eos_token_id");
-        if (completed.size() > 1) parts.completion.set_template(std::move(completed));
+        // T5 does not number its texts.
+        const std::uint32_t second_type_id = words_.model == "t5" ? 0 : 1;
+        if (completed.size() > 1)
+            parts.completion.set_template_of_each(std::move(completed), second_type_id);
     }
 
     vocabulary all_words() const

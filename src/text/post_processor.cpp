@@ -141,6 +141,18 @@ void post_processor::set_pair_template(std::vector<part> parts)
     n_added_to_pair_ = count_special(pair_parts_);
 }
 
+void post_processor::set_template_of_each(std::vector<part> parts, std::uint32_t second_type_id)
+{
+    std::vector<part> both = parts;
+    for (part each : parts) {
+        if (each.kind == kind::first_text) each.kind = kind::second_text;
+        each.type_id = second_type_id;
+        both.push_back(std::move(each));
+    }
+    set_template(std::move(parts));
+    set_pair_template(std::move(both));
+}
+
 void post_processor::set_ends(const part& first, const part& last, bool is_roberta)
 {
     const part text{kind::first_text, 0, {}, 0};

@@ -36,6 +36,9 @@ public:
     void set_template(std::vector<part> parts);
     /// The same for two texts.
     void set_pair_template(std::vector<part> parts);
+    /// The same around each text: of two, both have special tokens of their own.
+    /// `second_type_id` is the number of the second one, its special tokens included.
+    void set_template_of_each(std::vector<part> parts, std::uint32_t second_type_id);
 
     /// The templates of BERT, "[CLS] A [SEP]" and "[CLS] A [SEP] B [SEP]"; those of RoBERTa have
     /// two separators between the texts, and do not number them.

@@ -109,7 +109,10 @@ parse_sentencepiece(std::string_view bytes, tokenizer_config config, const std::
     completed.push_back(text_part());
     if (config.flag("add_eos_token", is_t5))
         completed.push_back(token_part(parts, config, "eos_token", name));
-    if (completed.size() > 1) parts.completion.set_template(std::move(completed));
+    // T5 does not number its texts.
+    const std::uint32_t second_type_id = is_t5 ? 0 : 1;
+    if (completed.size() > 1)
+        parts.completion.set_template_of_each(std::move(completed), second_type_id);
     return parts;
 }
 

@@ -366,7 +366,7 @@ tokenizer_parts parse_bpe_files(const bpe_files& files, tokenizer_config config)
     add(config.flag("add_bos_token", false), "bos_token");
     completed.push_back(text_part());
     add(config.flag("add_eos_token", false), "eos_token");
-    if (completed.size() > 1) parts.completion.set_template(std::move(completed));
+    if (completed.size() > 1) parts.completion.set_template_of_each(std::move(completed), 1);
     return parts;
 }
 

@@ -13,6 +13,7 @@
 
 #include "support/failure.hpp"
 #include "support/temp_dir.hpp"
+#include "text/gguf_vocabulary.hpp"
 
 namespace {
 
@@ -221,6 +222,67 @@ TEST_CASE(
     const tokenizer subject = tokenizer::blocking_load(folder.path());
     CHECK(subject.encode("a<b> b").ids == id_list{0, 2, 1});
     CHECK(subject.encode("a<b> b", encode_options{}.with_offsets(true)).offsets[1].second == 4);
+}
+
+using type_list = std::vector<std::uint32_t>;
+
+encoding pair_of(const tokenizer& subject, const std::string& first, const std::string& second)
+{
+    return subject.encode_pair(first, second, encode_options{}.with_types(true));
+}
+
+TEST_CASE("tokenizer: of two texts each has the tokens that are put around one", "[text]")
+{
+    const temp_dir folder;
+    folder.write("vocab.json", R"({"a":0,"b":1,"<b>":2,"<e>":3})");
+    folder.write("merges.txt", "");
+    folder.write(
+        "tokenizer_config.json",
+        R"({"tokenizer_class":"GPT2Tokenizer","bos_token":"<b>","eos_token":"<e>",)"
+        R"("add_bos_token":true,"add_eos_token":true})");
+    const tokenizer subject = tokenizer::blocking_load(folder.path());
+    const encoding made = pair_of(subject, "ab", "a");
+    CHECK(made.ids == id_list{2, 0, 1, 3, 2, 0, 3});
+    CHECK(made.type_ids == type_list{0, 0, 0, 0, 1, 1, 1});
+    CHECK(made.special_mask == std::vector<std::uint8_t>{1, 0, 0, 1, 1, 0, 1});
+    const encoding cut = subject.encode_pair("abab", "b", encode_options{}.max_tokens(7));
+    CHECK(cut.ids == id_list{2, 0, 1, 3, 2, 1, 3});
+
+    // Llama numbers its texts, T5 does not.
+    const std::vector<std::pair<std::string, std::uint32_t>> pieces{
+        {"pieces-bpe", 1}, {"pieces-unigram", 0}};
+    for (const auto& [name, second_type] : pieces) {
+        INFO(name);
+        const tokenizer of_pieces = tokenizer::blocking_load(data / name);
+        id_list ids = of_pieces.encode("the quick dog").ids;
+        type_list types(ids.size(), 0);
+        const id_list second = of_pieces.encode("a fox").ids;
+        ids.insert(ids.end(), second.begin(), second.end());
+        types.insert(types.end(), second.size(), second_type);
+        const encoding both = pair_of(of_pieces, "the quick dog", "a fox");
+        CHECK(both.ids == ids);
+        CHECK(both.type_ids == types);
+    }
+}
+
+TEST_CASE("tokenizer: a GGUF file's vocabulary puts its tokens around each of two texts", "[text]")
+{
+    modelpool::text::gguf_vocabulary words;
+    words.file = "m.gguf";
+    words.model = "llama";
+    words.tokens = {"<unk>", "<s>", "</s>", "\xE2\x96\x81", "a", "\xE2\x96\x81\x61"};
+    words.scores = {0, 0, 0, -2, -3, -1};
+    words.types = {2, 3, 3, 1, 1, 1};
+    words.bos_id = 1;
+    words.eos_id = 2;
+    const encoding of_llama = pair_of(words.make_tokenizer(), "aa", "a");
+    CHECK(of_llama.ids == id_list{1, 5, 4, 1, 5});
+    CHECK(of_llama.type_ids == type_list{0, 0, 0, 1, 1});
+    words.model = "t5";
+    words.add_space_prefix = true;
+    const encoding of_t5 = pair_of(words.make_tokenizer(), "aa", "a");
+    CHECK(of_t5.ids == id_list{5, 4, 2, 5, 2});
+    CHECK(of_t5.type_ids == type_list{0, 0, 0, 0, 0});
 }
 
 }  // namespace
