@@ -123,8 +123,7 @@ public:
 
     value messages(const chat& conversation)
     {
-        values all;
-        all.reserve(conversation.messages().size());
+        auto all = heap_.room<values>(conversation.messages().size());
         for (const message& each : conversation.messages()) {
             n_messages_ = all.size() + 1;
             all.push_back(one_message(each));
@@ -149,7 +148,7 @@ public:
     }
 
 private:
-    using item_list = std::vector<dict_object::item>;
+    using item_list = dict_object::item_list;
 
     value string(const std::string& text)
     {
@@ -178,9 +177,9 @@ private:
 
     value list_of(const std::vector<content_part>& parts)
     {
-        values all;
+        auto all = heap_.room<values>(parts.size());
         for (const content_part& part : parts) {
-            item_list items;
+            auto items = heap_.room<item_list>(2);
             if (const auto* const text = std::get_if<std::string>(&part)) {
                 items.emplace_back(words_[word::type], words_[word::text]);
                 items.emplace_back(words_[word::text], string(*text));
@@ -208,12 +207,12 @@ private:
 
     value calls(const std::vector<tool_call>& all)
     {
-        values made;
+        auto made = heap_.room<values>(all.size());
         for (const tool_call& each : all) {
-            item_list function;
+            auto function = heap_.room<item_list>(2);
             function.emplace_back(words_[word::name], string(each.name));
             function.emplace_back(words_[word::arguments], arguments(each.arguments));
-            item_list items;
+            auto items = heap_.room<item_list>(3);
             if (!each.id.empty()) items.emplace_back(words_[word::id], string(each.id));
             items.emplace_back(words_[word::type], words_[word::function]);
             items.emplace_back(words_[word::function], heap_.dict_of(std::move(function)));
@@ -224,8 +223,7 @@ private:
 
     value one_message(const message& from)
     {
-        item_list items;
-        items.reserve(from.reasoning.empty() ? 4 : 7);
+        auto items = heap_.room<item_list>(from.reasoning.empty() ? 4 : 7);
         const value* const role = words_.find_role(from.role);
         // The names and their order are those that the reference gives a message with thoughts.
         if (!from.reasoning.empty())
@@ -349,19 +347,24 @@ public:
         return templates_.front();
     }
 
-    std::string
-    render(heap& in, const variable_list& variables, const template_limits& limits, wall_time now)
-        const
+    std::string render(
+        heap& in,
+        const variable_list& variables,
+        const template_limits& limits,
+        std::optional<wall_time> now) const
     {
         bool with_tools = false;
         for (const auto& [name, to] : variables)
             if (name == "tools") with_tools = !to.is(kind::none);
         const named& chosen = choose(with_tools);
-        parsed_template::variables given = chosen.defaults;
         const std::vector<std::string>& names = chosen.parsed->names();
+        std::vector<const value*> given;
+        given.reserve(names.size());
+        for (const std::optional<value>& each : chosen.defaults)
+            given.push_back(each ? &*each : nullptr);
         for (const auto& [name, to] : variables) {
             const auto found = std::find(names.begin(), names.end(), name);
-            if (found != names.end()) given[static_cast<std::size_t>(found - names.begin())] = to;
+            if (found != names.end()) given[static_cast<std::size_t>(found - names.begin())] = &to;
         }
         std::size_t line = 0;
         try {
@@ -500,7 +503,7 @@ std::string chat_template::render(const chat& conversation) const
             conversation.tools().empty() ? value::none()
                                          : make.json(conversation.tools(), "the tools"));
     });
-    return self_->render(in, variables, limits_, now_.value_or(std::chrono::system_clock::now()));
+    return self_->render(in, variables, limits_, now_);
 }
 
 std::string chat_template::render(const chat_json& conversation) const
@@ -516,7 +519,7 @@ std::string chat_template::render(const chat_json& conversation) const
         const value messages = make.json(conversation.messages, "the messages");
         if (!messages.is(kind::list))
             throw error{errc::invalid_argument, "the messages: expected an array"};
-        values all;
+        auto all = in.room<values>(messages.list().items().size());
         for (const value& each : messages.list().items()) {
             if (!each.is(kind::dict))
                 throw error{
@@ -533,7 +536,7 @@ std::string chat_template::render(const chat_json& conversation) const
         }
         variables.emplace_back("tools", std::move(tools));
     });
-    return self_->render(in, variables, limits_, now_.value_or(std::chrono::system_clock::now()));
+    return self_->render(in, variables, limits_, now_);
 }
 
 const std::string& chat_template::source() const noexcept

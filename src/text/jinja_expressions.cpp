@@ -6,8 +6,7 @@ namespace modelpool::text::jinja {
 
 value sequence_expression::evaluate(machine& on) const
 {
-    values items;
-    items.reserve(items_.size());
+    values items = on.memory().room<values>(items_.size());
     for (const expression_ptr& each : items_)
         items.push_back(each->evaluate(on));
     return tuple_ ? on.memory().tuple(std::move(items)) : on.memory().list(std::move(items));
@@ -15,8 +14,7 @@ value sequence_expression::evaluate(machine& on) const
 
 value dict_expression::evaluate(machine& on) const
 {
-    std::vector<dict_object::item> items;
-    items.reserve(items_.size());
+    auto items = on.memory().room<dict_object::item_list>(items_.size());
     std::uint16_t depth = 0;
     for (const auto& [key, to] : items_) {
         value made_key = key->evaluate(on);
@@ -232,7 +230,7 @@ value call_expression::evaluate(machine& on) const
 
 value call_expression::call(machine& on, const value* caller) const
 {
-    call_arguments arguments;
+    call_arguments arguments{on.memory()};
     if (method_ == nullptr) {
         const value callee = callee_->evaluate(on);
         arguments_.evaluate(on, arguments);
@@ -263,7 +261,7 @@ value filter_expression::evaluate(machine& on) const
 value filter_expression::apply(machine& on, const value& input) const
 {
     if (filter_ == nullptr) refuse("there is no filter " + support::in_quotes(name_));
-    call_arguments arguments;
+    call_arguments arguments{on.memory()};
     arguments_.evaluate(on, arguments);
     on.memory().step();
     return filter_(on, input, arguments);
@@ -273,7 +271,7 @@ value test_expression::evaluate(machine& on) const
 {
     if (test_ == nullptr) refuse("there is no test " + support::in_quotes(name_));
     const value input = of_->evaluate(on);
-    call_arguments arguments;
+    call_arguments arguments{on.memory()};
     arguments_.evaluate(on, arguments);
     return value::of(test_(on, input, arguments));
 }

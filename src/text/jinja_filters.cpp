@@ -122,7 +122,7 @@ value indented(machine& on, const value& input, call_arguments& given)
 value centered(machine& on, const value& input, call_arguments& given)
 {
     const parameters bound{"center", given, {"width"}};
-    call_arguments width;
+    call_arguments width{on.memory()};
     width.positional.push_back(value::of(bound.integer(0, 80)));
     return find_methods("center").of_string->call(on, on.memory().string(to_text(input)), width);
 }

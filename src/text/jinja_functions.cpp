@@ -27,7 +27,7 @@ value make_range(machine&, call_arguments& given)
 }
 
 // Keys and values as dict(…) takes them: of another dict, or of pairs.
-void add_items(heap& in, const value& from, std::vector<dict_object::item>& into)
+void add_items(heap& in, const value& from, dict_object::item_list& into)
 {
     if (from.is(kind::dict)) {
         in.charge(from.dict().items().size() * sizeof(dict_object::item));
@@ -43,9 +43,9 @@ void add_items(heap& in, const value& from, std::vector<dict_object::item>& into
     }
 }
 
-std::vector<dict_object::item> items_of(machine& on, call_arguments& given)
+dict_object::item_list items_of(machine& on, call_arguments& given)
 {
-    std::vector<dict_object::item> items;
+    dict_object::item_list items;
     if (given.positional.size() > 1) refuse("dict() takes at most one positional argument");
     if (!given.positional.empty()) add_items(on.memory(), given.positional[0], items);
     for (auto& [name, to] : given.named)
@@ -55,7 +55,7 @@ std::vector<dict_object::item> items_of(machine& on, call_arguments& given)
 
 value make_dict(machine& on, call_arguments& given)
 {
-    std::vector<dict_object::item> items = items_of(on, given);
+    dict_object::item_list items = items_of(on, given);
     std::uint16_t depth = 0;
     for (const auto& [key, to] : items)
         depth = std::max({depth, key.depth(), to.depth()});

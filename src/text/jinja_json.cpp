@@ -170,7 +170,7 @@ private:
     bool convert_object(simdjson::dom::element from, std::size_t depth, value& into)
     {
         const simdjson::dom::object object = from.get_object().value_unsafe();
-        std::vector<dict_object::item> items;
+        auto items = heap_.room<dict_object::item_list>(0);
         std::uint16_t inside = 0;
         for (const simdjson::dom::key_value_pair each : object) {
             heap_.charge(2 * sizeof(value));

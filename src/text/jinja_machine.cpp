@@ -14,7 +14,7 @@ constexpr std::size_t max_levels = 1'000;
 }  // namespace
 
 machine::machine(
-    heap& in, const scope& root, std::vector<std::optional<value>> context, wall_time now)
+    heap& in, const scope& root, std::vector<const value*> context, std::optional<wall_time> now)
     : heap_{in}
     , context_{std::move(context)}
     , frame_{in.make<frame>(root, pointer<frame>{})}
@@ -22,7 +22,7 @@ machine::machine(
 {
     // What was made for the rendering so far is mostly what it is going to print.
     text_.reserve(std::min(in.n_bytes_used(), std::size_t{1} << 20U));
-    parts_.reserve(8);
+    parts_ = in.room<values>(8);
 }
 
 machine::~machine()
@@ -42,8 +42,7 @@ const value* machine::find(const place& from) const noexcept
         if (found.set) return &found.held;
         here = at->about().elsewhere[static_cast<std::size_t>(here.slot)];
     }
-    const std::optional<value>& found = context_[static_cast<std::size_t>(here.slot)];
-    return found ? &*found : nullptr;
+    return context_[static_cast<std::size_t>(here.slot)];
 }
 
 value machine::load(const place& from, string_object& name) const

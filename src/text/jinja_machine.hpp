@@ -67,7 +67,7 @@ public:
     void clear()
     {
         for (std::size_t i = 0; i < n_slots_; ++i)
-            slots_[i] = slot{};
+            if (slots_[i].set) slots_[i] = slot{};
     }
 
 private:
@@ -102,8 +102,13 @@ using wall_time = std::chrono::system_clock::time_point;
 /// A rendering.
 class machine {
 public:
-    /// `context` has a value, or nothing, for each variable that the template does not set itself.
-    machine(heap& in, const scope& root, std::vector<std::optional<value>> context, wall_time now);
+    /// `context` has a value, or null, for each variable that the template does not set itself; the
+    /// values stay where they are. Without `now` the clock says what time it is.
+    machine(
+        heap& in,
+        const scope& root,
+        std::vector<const value*> context,
+        std::optional<wall_time> now);
     machine(const machine&) = delete;
     machine& operator=(const machine&) = delete;
     machine(machine&&) = delete;
@@ -111,7 +116,7 @@ public:
     ~machine();
 
     heap& memory() noexcept { return heap_; }
-    wall_time now() const noexcept { return now_; }
+    wall_time now() const { return now_ ? *now_ : std::chrono::system_clock::now(); }
 
     value load(const place& from, string_object& name) const;
     /// The same where it lies, until something is stored; null where it is not set.
@@ -191,13 +196,13 @@ public:
 
 private:
     heap& heap_;
-    std::vector<std::optional<value>> context_;
+    std::vector<const value*> context_;
     std::string text_;
     std::string* out_{&text_};
     values parts_;
     std::vector<pointer<macro_object>> macros_;
     pointer<frame> frame_;
-    wall_time now_;
+    std::optional<wall_time> now_;
     std::size_t n_levels_{0};
 };
 

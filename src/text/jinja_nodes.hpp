@@ -358,7 +358,7 @@ struct target {
     std::vector<target> parts;
     bool is_tuple{false};
 
-    void assign(machine& on, const value& to) const;
+    void assign(machine& on, value to) const;
 };
 
 class text_statement final : public statement {

@@ -564,8 +564,7 @@ value get_slice(heap& in, const value& of, const value& start, const value& stop
             text += all[static_cast<std::size_t>(at)];
         return in.string(std::move(text));
     }
-    values items;
-    items.reserve(places.size());
+    values items = in.room<values>(places.size());
     for (const std::int64_t at : places)
         items.push_back(of.list().items()[static_cast<std::size_t>(at)]);
     return of.is(kind::tuple) ? in.tuple(std::move(items)) : in.list(std::move(items));

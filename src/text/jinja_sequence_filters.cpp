@@ -29,7 +29,7 @@ value lowered(heap& in, const value& of)
 values sort_keys(
     heap& in, const values& items, const parameters& bound, std::size_t path_at, bool sensitive)
 {
-    std::vector<value> paths;
+    values paths;
     if (bound.has(path_at)) {
         const value& path = *bound.find(path_at);
         if (path.is(kind::string))
@@ -187,7 +187,7 @@ value map_items(machine& on, const value& input, call_arguments& given)
         refuse("map takes the name of a filter, or an attribute");
     filter_function* const filter = find_filter(given.positional[0].text());
     const std::string name = given.positional[0].text();
-    call_arguments rest;
+    call_arguments rest{on.memory()};
     rest.positional.assign(given.positional.begin() + 1, given.positional.end());
     rest.named = given.named;
     const auto step = [&on, filter, name, rest](cursor& items, value& into) {
@@ -217,7 +217,7 @@ value select_items(machine& on, const value& input, call_arguments& given)
         name = given.positional[skipped].text();
         test = find_test(name);
     }
-    call_arguments rest;
+    call_arguments rest{on.memory()};
     for (std::size_t i = skipped + 1; i < given.positional.size(); ++i)
         rest.positional.push_back(given.positional[i]);
     rest.named = given.named;

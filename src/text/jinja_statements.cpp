@@ -68,27 +68,27 @@ flow run_block(const block& body, machine& on)
     return flow::on;
 }
 
-void target::assign(machine& on, const value& to) const
+void target::assign(machine& on, value to) const
 {
     if (is_tuple) {
         value each;
         std::size_t n = 0;
         for (cursor all{on.memory(), to}; all.next(each); ++n) {
             if (n >= parts.size()) refuse("too many values to unpack");
-            parts[n].assign(on, each);
+            parts[n].assign(on, std::move(each));
         }
         if (n < parts.size()) refuse("not enough values to unpack");
         return;
     }
     if (space == nullptr) {
-        on.store(at, to);
+        on.store(at, std::move(to));
         return;
     }
     const value of = space->evaluate(on);
     if (!of.is(kind::space)) refuse("only a namespace's attributes can be set");
     if (name.starts_with('_')) refuse("a namespace takes no names that begin with an underscore");
     on.memory().charge(2 * sizeof(value));
-    of.space().set(on.memory().string(name), to);
+    of.space().set(on.memory().string(name), std::move(to));
 }
 
 flow text_statement::run(machine& on) const
@@ -147,7 +147,7 @@ flow for_statement::run_rounds(
     }
     value loop;
     if (loop_slot >= 0)
-        loop = value::of_object(kind::loop, new loop_object{on.memory(), all, depth});
+        loop = value::of_object(kind::loop, on.memory().make<loop_object>(on.memory(), all, depth));
     const loop_end end{loop_slot >= 0 ? &loop.loop() : nullptr};
     if (recursive && loop_slot >= 0) loop.loop().repeats(this);
     cursor items{on.memory(), all};
@@ -165,7 +165,7 @@ flow for_statement::run_rounds(
         {
             machine::in_frame next{on, here};
             if (loop_slot >= 0) on.current().set(loop_slot, loop);
-            each.assign(on, element);
+            each.assign(on, std::move(element));
             how = run_block(body, on);
         }
         if (how == flow::break_loop) break;

@@ -279,7 +279,7 @@ value formatted_map(machine& on, const value& self, call_arguments& given)
 {
     const parameters bound{"format_map", given, {"map"}};
     if (!bound.need(0).is(kind::dict)) refuse("format_map() takes a dict");
-    call_arguments named;
+    call_arguments named{on.memory()};
     for (const auto& [key, to] : bound.need(0).dict().items())
         if (key.is(kind::string)) named.named.emplace_back(key.text(), to);
     return on.memory().string(format_braces(on.memory(), self.text(), named));

@@ -22,8 +22,11 @@ parsed_template::parsed_template(std::string_view source)
     }
 }
 
-std::string
-parsed_template::render(heap& in, variables given, wall_time now, std::size_t& line) const
+std::string parsed_template::render(
+    heap& in,
+    std::vector<const value*> given,
+    std::optional<wall_time> now,
+    std::size_t& line) const
 {
     machine on{in, *root_, std::move(given), now};
     try {

@@ -30,9 +30,13 @@ public:
     const std::vector<std::string>& names() const noexcept { return names_; }
     const variables& globals() const noexcept { return globals_; }
 
-    /// What the template prints, for values of `names()`. Errors: `failure`; `line` is then that of
-    /// the statement it happened in.
-    std::string render(heap& in, variables given, wall_time now, std::size_t& line) const;
+    /// What the template prints, for values of `names()`, null where there is none. Errors:
+    /// `failure`; `line` is then that of the statement it happened in.
+    std::string render(
+        heap& in,
+        std::vector<const value*> given,
+        std::optional<wall_time> now,
+        std::size_t& line) const;
 
 private:
     std::shared_ptr<const scope> root_;

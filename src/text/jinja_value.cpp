@@ -263,8 +263,7 @@ value heap::tuple(values items)
 
 value heap::pair(value first, value second)
 {
-    values items;
-    items.reserve(2);
+    values items = room<values>(2);
     items.push_back(std::move(first));
     items.push_back(std::move(second));
     return tuple(std::move(items));
@@ -280,7 +279,7 @@ value heap::group(value key, value items)
     return value::of_object(kind::tuple, new list_object{std::move(both), depth, true});
 }
 
-value heap::dict_of(std::vector<dict_object::item> items)
+value heap::dict_of(dict_object::item_list items)
 {
     charge(96 + items.size() * sizeof(dict_object::item));
     std::size_t depth = 0;
@@ -300,7 +299,8 @@ value heap::view(view_of what, const value& from)
 {
     charge(64);
     static_cast<void>(depth_above(from));
-    return value::of_object(kind::view, new view_object{what, pointer<dict_object>{&from.dict()}});
+    return value::of_object(
+        kind::view, make<view_object>(what, pointer<dict_object>{&from.dict()}));
 }
 
 value heap::space()

@@ -5,14 +5,102 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <new>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 namespace modelpool::text::jinja {
+
+/// The first memory that a rendering takes, in one place: most need no more. What was taken last can
+/// be given back; all else stays taken until the end.
+class arena {
+public:
+    arena() = default;
+    arena(const arena&) = delete;
+    arena& operator=(const arena&) = delete;
+    arena(arena&&) = delete;
+    arena& operator=(arena&&) = delete;
+    ~arena() = default;
+
+    /// Null where there is not so much left.
+    void* take(std::size_t n_bytes) noexcept
+    {
+        const std::size_t n_taken = rounded(n_bytes);
+        if (n_bytes > bytes_.size() || n_taken > bytes_.size() - n_used_) return nullptr;
+        std::byte* const begin = bytes_.data() + n_used_;
+        n_used_ += n_taken;
+        return begin;
+    }
+    void give_back(void* begin, std::size_t n_bytes) noexcept
+    {
+        const auto at = static_cast<std::size_t>(static_cast<std::byte*>(begin) - bytes_.data());
+        if (at + rounded(n_bytes) == n_used_) n_used_ = at;
+    }
+    bool holds(const void* begin) const noexcept
+    {
+        const std::less_equal<const void*> at_most;
+        const std::less<const void*> below;
+        return at_most(bytes_.data(), begin) && below(begin, bytes_.data() + bytes_.size());
+    }
+    static constexpr std::size_t alignment = 16;
+
+private:
+    static std::size_t rounded(std::size_t n_bytes) noexcept
+    {
+        return (n_bytes + alignment - 1) / alignment * alignment;
+    }
+
+    alignas(alignment) std::array<std::byte, 12'288> bytes_;
+    std::size_t n_used_{0};
+};
+
+/// Of an arena, while it has room, or else of the free store.
+template <class T>
+class arena_allocator {
+public:
+    using value_type = T;
+    using propagate_on_container_copy_assignment = std::false_type;
+    using propagate_on_container_move_assignment = std::true_type;
+    using propagate_on_container_swap = std::true_type;
+
+    arena_allocator() = default;
+    explicit arena_allocator(arena& from) noexcept
+        : from_{&from}
+    {}
+    template <class U>
+    arena_allocator(const arena_allocator<U>& other) noexcept
+        : from_{other.from()}
+    {}
+    T* allocate(std::size_t n)
+    {
+        static_assert(alignof(T) <= arena::alignment);
+        if (from_ != nullptr)
+            if (void* const taken = from_->take(n * sizeof(T))) return static_cast<T*>(taken);
+        return std::allocator<T>{}.allocate(n);
+    }
+    void deallocate(T* begin, std::size_t n) noexcept
+    {
+        if (from_ != nullptr && from_->holds(begin))
+            from_->give_back(begin, n * sizeof(T));
+        else
+            std::allocator<T>{}.deallocate(begin, n);
+    }
+    /// A copy may outlive the rendering.
+    arena_allocator select_on_container_copy_construction() const noexcept { return {}; }
+    arena* from() const noexcept { return from_; }
+    friend bool operator==(const arena_allocator& a, const arena_allocator& b) noexcept
+    {
+        return a.from_ == b.from_;
+    }
+
+private:
+    arena* from_{nullptr};
+};
 
 /// Why a template cannot go on. The template that it happened in adds its name and the line.
 struct failure {
@@ -282,7 +370,7 @@ private:
     content held_;
 };
 
-using values = std::vector<value>;
+using values = std::vector<value, arena_allocator<value>>;
 
 /// UTF-8, always valid.
 class string_object final : public object {
@@ -338,15 +426,16 @@ private:
 class dict_object final : public object {
 public:
     using item = std::pair<value, value>;
+    using item_list = std::vector<item, arena_allocator<item>>;
     explicit dict_object(std::uint16_t depth)
         : object{depth}
     {}
     /// With a few items, whose keys are texts that all differ.
-    dict_object(std::uint16_t depth, std::vector<item> items)
+    dict_object(std::uint16_t depth, item_list items)
         : object{depth}
         , items_{std::move(items)}
     {}
-    const std::vector<item>& items() const noexcept { return items_; }
+    const item_list& items() const noexcept { return items_; }
     const value* find(std::string_view key) const noexcept;
     const value* find(const value& key) const;
     void reserve(std::size_t n_items) { items_.reserve(n_items); }
@@ -358,7 +447,7 @@ private:
     std::size_t place_of(const value& key) const;
     void index_all();
 
-    std::vector<item> items_;
+    item_list items_;
     // Places in items_, plus one, by hash; empty while there are few items.
     std::vector<std::uint32_t> index_;
 };
@@ -426,8 +515,12 @@ private:
     std::vector<dict_object::item> items_;
 };
 
+class heap;
+
 /// The arguments of a call, a filter or a test.
 struct call_arguments {
+    explicit call_arguments(heap& in);
+
     values positional;
     std::vector<std::pair<std::string, value>> named;
     bool empty() const noexcept { return positional.empty() && named.empty(); }
@@ -513,7 +606,7 @@ public:
     value pair(value first, value second);
     value group(value key, value items);
     /// A dict of at most eight items, whose keys are texts that all differ.
-    value dict_of(std::vector<dict_object::item> items);
+    value dict_of(dict_object::item_list items);
     /// An empty dict that will hold values up to that depth.
     pointer<dict_object> dict(std::uint16_t depth);
     value view(view_of what, const value& from);
@@ -528,16 +621,22 @@ public:
     template <class T, class... Arguments>
     T* make(Arguments&&... arguments)
     {
-        constexpr std::size_t n_bytes = (sizeof(T) + arena_step - 1) / arena_step * arena_step;
-        static_assert(alignof(T) <= arena_step);
-        if (n_bytes > arena_.size() - n_arena_bytes_)
-            return new T{std::forward<Arguments>(arguments)...};
-        T* const made =
-            new (arena_.data() + n_arena_bytes_) T{std::forward<Arguments>(arguments)...};
-        n_arena_bytes_ += n_bytes;
+        static_assert(alignof(T) <= arena::alignment);
+        void* const place = arena_.take(sizeof(T));
+        if (place == nullptr) return new T{std::forward<Arguments>(arguments)...};
+        T* const made = new (place) T{std::forward<Arguments>(arguments)...};
         made->stay_in_arena();
         return made;
     }
+    /// Room for elements of a list or items of a dict, which must not outlive this heap.
+    template <class List>
+    List room(std::size_t n_items)
+    {
+        List made{typename List::allocator_type{arena_}};
+        made.reserve(n_items);
+        return made;
+    }
+    arena& first_memory() noexcept { return arena_; }
 
     std::size_t n_bytes_used() const noexcept { return max_bytes_ - bytes_left_; }
     void step(std::size_t n_steps = 1)
@@ -550,15 +649,17 @@ private:
     [[noreturn]] void refuse_bytes() const;
     [[noreturn]] void refuse_steps() const;
 
-    static constexpr std::size_t arena_step = 16;
-    alignas(arena_step) std::array<std::byte, 6144> arena_;
-    std::size_t n_arena_bytes_{0};
+    arena arena_;
     std::size_t bytes_left_;
     std::size_t steps_left_;
     std::size_t max_bytes_;
     std::size_t max_steps_;
     std::vector<pointer<space_object>> spaces_;
 };
+
+inline call_arguments::call_arguments(heap& in)
+    : positional{values::allocator_type{in.first_memory()}}
+{}
 
 /// One more than the deepest of the values. Errors: refused where that is too deep.
 std::uint16_t depth_above(const values& items);

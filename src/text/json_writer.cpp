@@ -41,7 +41,6 @@ json_writer::json_writer(json_grammar_graph& into)
     make_space();
     string_ = string(0, grammar_count::any);
     make_numbers();
-    any_ = make_any();
 }
 
 // One space, or a line end and its indentation.
@@ -266,6 +265,12 @@ void json_writer::make_numbers()
 }
 
 // --- objects and arrays --------------------------------------------------------------------------
+
+rule_id json_writer::any()
+{
+    if (!any_) any_ = make_any();
+    return *any_;
+}
 
 rule_id json_writer::make_any()
 {

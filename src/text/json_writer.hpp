@@ -53,7 +53,7 @@ public:
     explicit json_writer(json_grammar_graph& into);
 
     /// A rule for any value, nested not too deeply.
-    rule_id any() const noexcept { return any_; }
+    rule_id any();
     rule_id integer() const noexcept { return integer_; }
     rule_id number() const noexcept { return number_; }
     /// A rule for strings of so many characters.
@@ -91,7 +91,7 @@ private:
     rule_id string_{0};
     rule_id integer_{0};
     rule_id number_{0};
-    rule_id any_{0};
+    std::optional<rule_id> any_;  // made where a schema needs it: it is the largest of all
     std::map<std::pair<std::uint32_t, std::uint32_t>, rule_id> strings_;
     std::map<std::pair<node_id, char>, node_id> scalars_;
 };
