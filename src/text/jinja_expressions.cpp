@@ -29,18 +29,22 @@ value dict_expression::evaluate(machine& on) const
     return value::of_object(kind::dict, dict.get());
 }
 
+bool expression::holds(machine& on) const
+{
+    const value* const found = find(on);
+    return found != nullptr ? is_true(*found) : is_true(evaluate(on));
+}
+
+bool unary_expression::holds(machine& on) const
+{
+    return what_ == unary::invert ? !of_->holds(on) : is_true(evaluate(on));
+}
+
 value unary_expression::evaluate(machine& on) const
 {
+    if (what_ == unary::invert) return value::of(!of_->holds(on));
     const value of = of_->evaluate(on);
-    switch (what_) {
-    case unary::negate:
-        return negate(of);
-    case unary::plus:
-        return plus(of);
-    case unary::invert:
-        break;
-    }
-    return value::of(!is_true(of));
+    return what_ == unary::negate ? negate(of) : plus(of);
 }
 
 value arithmetic_expression::evaluate(machine& on) const
@@ -104,6 +108,12 @@ value logic_expression::evaluate(machine& on) const
     return is_true(left) == both_ ? right_->evaluate(on) : left;
 }
 
+bool logic_expression::holds(machine& on) const
+{
+    const bool left = left_->holds(on);
+    return left == both_ ? right_->holds(on) : left;
+}
+
 bool compare(heap& in, comparison what, const value& left, const value& right)
 {
     // A NaN is neither less than, nor equal to, nor greater than anything.
@@ -133,25 +143,30 @@ bool compare(heap& in, comparison what, const value& left, const value& right)
 
 value compare_expression::evaluate(machine& on) const
 {
+    return value::of(holds(on));
+}
+
+bool compare_expression::holds(machine& on) const
+{
     if (constant_ != nullptr) {
         const comparison what = others_.front().first;
         if (const value* const found = first_->find(on))
-            return value::of(compare(on.memory(), what, *found, constant_->what()));
+            return compare(on.memory(), what, *found, constant_->what());
         const value left = first_->evaluate(on);
-        return value::of(compare(on.memory(), what, left, constant_->what()));
+        return compare(on.memory(), what, left, constant_->what());
     }
     value left = first_->evaluate(on);
     for (const auto& [what, other] : others_) {
         value right = other->evaluate(on);
-        if (!compare(on.memory(), what, left, right)) return value::of(false);
+        if (!compare(on.memory(), what, left, right)) return false;
         left = std::move(right);
     }
-    return value::of(true);
+    return true;
 }
 
 value conditional_expression::evaluate(machine& on) const
 {
-    if (is_true(test_->evaluate(on))) return then_->evaluate(on);
+    if (test_->holds(on)) return then_->evaluate(on);
     if (otherwise_ != nullptr) return otherwise_->evaluate(on);
     const value why = on.memory().string("an inline if without else was false");
     return value::undefined(missing::hint, &why.string());
@@ -159,22 +174,47 @@ value conditional_expression::evaluate(machine& on) const
 
 void conditional_expression::evaluate_parts(machine& on, values& parts) const
 {
-    if (is_true(test_->evaluate(on)))
+    if (test_->holds(on))
         then_->evaluate_parts(on, parts);
     else if (otherwise_ != nullptr)
         otherwise_->evaluate_parts(on, parts);
 }
 
+namespace {
+
+// Looking again at every level of a deep expression would take too long.
+constexpr std::uint16_t max_levels_to_find = 4;
+
+}  // namespace
+
+// What a dict or a namespace has of that name, where no method has it.
+const value* attribute_expression::element_of(const value& of) const noexcept
+{
+    if (of.is(kind::space)) return of.space().find(name_.text());
+    const bool is_element =
+        of.is(kind::dict) && methods_.of_dict == nullptr && !methods_.changes_dict;
+    return is_element ? of.dict().find(name_.text()) : nullptr;
+}
+
+const value* attribute_expression::find(machine& on) const
+{
+    if (levels > max_levels_to_find) return nullptr;
+    const value* const of = of_->find(on);
+    return of != nullptr ? element_of(*of) : nullptr;
+}
+
 value attribute_expression::evaluate(machine& on) const
 {
-    return get_attribute(on.memory(), of_->evaluate(on), name_, methods_);
+    const value* const there = levels <= max_levels_to_find ? of_->find(on) : nullptr;
+    if (there == nullptr) return get_attribute(on.memory(), of_->evaluate(on), name_, methods_);
+    if (const value* const found = element_of(*there)) return *found;
+    const value of = *there;
+    return get_attribute(on.memory(), of, name_, methods_);
 }
 
 const value* item_expression::find(machine& on) const
 {
-    // Looking again at every level of a deep expression would take too long.
-    constexpr std::uint16_t max_levels = 4;
-    if (name_ == nullptr || levels > max_levels) return nullptr;
+    if (name_ == nullptr || levels > max_levels_to_find) return nullptr;
     const value* const of = of_->find(on);
     return of != nullptr && of->is(kind::dict) ? of->dict().find(name_->text()) : nullptr;
 }
@@ -269,11 +309,16 @@ value filter_expression::apply(machine& on, const value& input) const
 
 value test_expression::evaluate(machine& on) const
 {
+    return value::of(holds(on));
+}
+
+bool test_expression::holds(machine& on) const
+{
     if (test_ == nullptr) refuse("there is no test " + support::in_quotes(name_));
     const value input = of_->evaluate(on);
     call_arguments arguments{on.memory()};
     arguments_.evaluate(on, arguments);
-    return value::of(test_(on, input, arguments));
+    return test_(on, input, arguments);
 }
 
 }  // namespace modelpool::text::jinja

@@ -28,6 +28,8 @@ public:
     virtual void evaluate_parts(machine& on, values& parts) const;
     /// The value where it lies, until something else is evaluated; null where it must be evaluated.
     virtual const value* find(machine&) const { return nullptr; }
+    /// Whether the value is true.
+    virtual bool holds(machine& on) const;
 
     /// How many calls deep evaluating it goes, at the most; the parser bounds it.
     std::uint16_t levels{1};
@@ -134,6 +136,7 @@ public:
         , of_{std::move(of)}
     {}
     value evaluate(machine& on) const override;
+    bool holds(machine& on) const override;
 
 private:
     unary what_;
@@ -149,6 +152,9 @@ public:
     {}
     value evaluate(machine& on) const override;
     void evaluate_parts(machine& on, values& parts) const override;
+    arithmetic what() const noexcept { return what_; }
+    const expression& left() const noexcept { return *left_; }
+    const expression& right() const noexcept { return *right_; }
 
 private:
     arithmetic what_;
@@ -177,6 +183,7 @@ public:
         , right_{std::move(right)}
     {}
     value evaluate(machine& on) const override;
+    bool holds(machine& on) const override;
 
 private:
     bool both_;  // "and"
@@ -200,6 +207,7 @@ public:
             constant_ = dynamic_cast<const constant_expression*>(others_.front().second.get());
     }
     value evaluate(machine& on) const override;
+    bool holds(machine& on) const override;
 
 private:
     expression_ptr first_;
@@ -234,11 +242,14 @@ public:
         static_cast<void>(name_.length());
     }
     value evaluate(machine& on) const override;
+    const value* find(machine& on) const override;
     const expression& of() const noexcept { return *of_; }
     string_object& name() const noexcept { return name_; }
     const method_set& methods() const noexcept { return methods_; }
 
 private:
+    const value* element_of(const value& of) const noexcept;
+
     expression_ptr of_;
     mutable string_object name_;  // renderings refer to it, and do not count
     method_set methods_;
@@ -340,6 +351,7 @@ public:
         , arguments_{std::move(arguments)}
     {}
     value evaluate(machine& on) const override;
+    bool holds(machine& on) const override;
 
 private:
     std::string name_;
@@ -374,13 +386,15 @@ private:
 
 class output_statement final : public statement {
 public:
-    explicit output_statement(expression_ptr what)
-        : what_{std::move(what)}
-    {}
+    explicit output_statement(expression_ptr what);
     flow run(machine& on) const override;
 
 private:
+    bool print_found(machine& on) const;
+
+    static constexpr std::size_t max_terms = 8;
     expression_ptr what_;
+    std::vector<const expression*> terms_;  // what it adds up, where they are few
 };
 
 class if_statement final : public statement {

@@ -282,7 +282,7 @@ bool are_equal(const value& left, const value& right)
         return true;
     case kind::big_integer:
     case kind::string:
-        return left.held() == right.held() || left.text() == right.text();
+        return left.held() == right.held() || are_same(left.text(), right.text());
     case kind::list:
     case kind::tuple:
         return are_equal_lists(left, right);

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 
 #include "support/printable.hpp"
 #include "text/jinja_loop.hpp"
@@ -25,7 +26,7 @@ public:
             frame_->clear();
             machine::in_frame inside{machine_, frame_};
             what_.each.assign(machine_, into);
-            if (is_true(what_.test->evaluate(machine_))) return true;
+            if (what_.test->holds(machine_)) return true;
         }
         return false;
     }
@@ -97,8 +98,42 @@ flow text_statement::run(machine& on) const
     return flow::on;
 }
 
+output_statement::output_statement(expression_ptr what)
+    : what_{std::move(what)}
+{
+    const expression* left = what_.get();
+    while (terms_.size() < max_terms) {
+        const auto* const sum = dynamic_cast<const arithmetic_expression*>(left);
+        if (sum == nullptr || sum->what() != arithmetic::add) {
+            terms_.push_back(left);
+            std::reverse(terms_.begin(), terms_.end());
+            return;
+        }
+        terms_.push_back(&sum->right());
+        left = &sum->left();
+    }
+    terms_.clear();
+}
+
+// Most of what is printed are plain texts that lie somewhere: those are printed from there.
+bool output_statement::print_found(machine& on) const
+{
+    std::array<const std::string*, max_terms> texts{};
+    for (std::size_t i = 0; i < terms_.size(); ++i) {
+        const value* const found = terms_[i]->find(on);
+        const bool is_plain =
+            found != nullptr && found->is(kind::string) && !found->string().is_markup();
+        if (!is_plain) return false;
+        texts[i] = &found->text();
+    }
+    for (std::size_t i = 0; i < terms_.size(); ++i)
+        on.print(*texts[i]);
+    return !terms_.empty();
+}
+
 flow output_statement::run(machine& on) const
 {
+    if (print_found(on)) return flow::on;
     values& parts = on.parts();
     const std::size_t n_before = parts.size();
     what_->evaluate_parts(on, parts);
@@ -115,9 +150,7 @@ flow output_statement::run(machine& on) const
 flow if_statement::run(machine& on) const
 {
     for (const branch& each : branches) {
-        const value* const found = each.test->find(on);
-        const bool holds = found != nullptr ? is_true(*found) : is_true(each.test->evaluate(on));
-        if (holds) return run_block(each.body, on);
+        if (each.test->holds(on)) return run_block(each.body, on);
     }
     return run_block(otherwise, on);
 }

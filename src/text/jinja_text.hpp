@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +28,34 @@ std::string substring(const string_object& of, std::size_t begin, std::size_t en
 /// The byte where a character begins; the text's size for one past the last.
 std::size_t byte_of(const string_object& of, std::size_t character);
 std::vector<std::string_view> characters(std::string_view text);
+
+/// Whether the bytes of a word are the same.
+template <class Word>
+bool is_same_word(const char* a, const char* b) noexcept
+{
+    Word one = 0;
+    Word other = 0;
+    std::memcpy(&one, a, sizeof one);
+    std::memcpy(&other, b, sizeof other);
+    return one == other;
+}
+
+/// Whether both are the same; names are mostly short.
+inline bool are_same(std::string_view a, std::string_view b) noexcept
+{
+    const std::size_t n = a.size();
+    if (n != b.size()) return false;
+    if (n > 16) return std::memcmp(a.data(), b.data(), n) == 0;
+    // Two words, which may overlap, have all of it.
+    const auto are_same_words = [&]<class Word>(Word) {
+        const std::size_t last = n - sizeof(Word);
+        return is_same_word<Word>(a.data(), b.data()) &&
+               is_same_word<Word>(a.data() + last, b.data() + last);
+    };
+    if (n >= 8) return are_same_words(std::uint64_t{});
+    if (n >= 4) return are_same_words(std::uint32_t{});
+    return n == 0 || (a[0] == b[0] && a[n / 2] == b[n / 2] && a[n - 1] == b[n - 1]);
+}
 
 std::string to_lower(std::string_view text);
 std::string to_upper(std::string_view text);

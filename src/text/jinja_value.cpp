@@ -4,6 +4,7 @@
 
 #include "support/printable.hpp"
 #include "text/jinja_operators.hpp"
+#include "text/jinja_text.hpp"
 #include "text/utf8.hpp"
 
 namespace modelpool::text::jinja {
@@ -70,12 +71,13 @@ const value* dict_object::find(std::string_view key) const noexcept
         const std::size_t mask = index_.size() - 1;
         for (std::size_t at = hash_of(key) & mask; index_[at] != 0; at = (at + 1) & mask) {
             const item& found = items_[index_[at] - 1];
-            if (found.first.is(kind::string) && found.first.text() == key) return &found.second;
+            if (found.first.is(kind::string) && are_same(found.first.text(), key))
+                return &found.second;
         }
         return nullptr;
     }
     for (const item& each : items_)
-        if (each.first.is(kind::string) && each.first.text() == key) return &each.second;
+        if (each.first.is(kind::string) && are_same(each.first.text(), key)) return &each.second;
     return nullptr;
 }
 
@@ -159,14 +161,14 @@ range_object::range_object(std::int64_t start, std::int64_t stop, std::int64_t s
 const value* space_object::find(std::string_view name) const noexcept
 {
     for (const auto& [key, to] : items_)
-        if (key.text() == name) return &to;
+        if (are_same(key.text(), name)) return &to;
     return nullptr;
 }
 
 void space_object::set(value name, value to)
 {
     for (auto& [key, held] : items_)
-        if (key.text() == name.text()) {
+        if (are_same(key.text(), name.text())) {
             held = std::move(to);
             return;
         }

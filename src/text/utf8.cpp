@@ -1,6 +1,8 @@
 #include "text/utf8.hpp"
 
 #include <algorithm>
+#include <cstdint>
+#include <cstring>
 
 #include <simdjson.h>
 
@@ -32,6 +34,20 @@ prefix well_formed_prefix(std::string_view text, std::size_t at) noexcept
         if (byte(i) < low || byte(i) > high) return {i, false};
     }
     return {wanted, true};
+}
+
+bool is_ascii(std::string_view text) noexcept
+{
+    std::uint64_t all = 0;
+    std::size_t at = 0;
+    for (; at + 8 <= text.size(); at += 8) {
+        std::uint64_t word = 0;
+        std::memcpy(&word, text.data() + at, sizeof word);
+        all |= word;
+    }
+    for (; at < text.size(); ++at)
+        all |= static_cast<unsigned char>(text[at]);
+    return (all & 0x8080808080808080U) == 0;
 }
 
 }  // namespace
@@ -73,6 +89,9 @@ std::size_t count_utf8(std::string_view text) noexcept
 
 std::size_t find_bad_utf8(std::string_view text) noexcept
 {
+    // Short texts are done before the other would have begun.
+    constexpr std::size_t few_bytes = 256;
+    if (text.size() <= few_bytes && is_ascii(text)) return std::string_view::npos;
     if (simdjson::validate_utf8(text.data(), text.size())) return std::string_view::npos;
     for (std::size_t at = 0; at < text.size();) {
         const prefix found = well_formed_prefix(text, at);
