@@ -73,7 +73,7 @@ public:
         : from_{&from}
     {}
     template <class U>
-    arena_allocator(const arena_allocator<U>& other) noexcept
+    explicit arena_allocator(const arena_allocator<U>& other) noexcept
         : from_{other.from()}
     {}
     T* allocate(std::size_t n)

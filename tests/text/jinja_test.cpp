@@ -204,3 +204,40 @@ TEST_CASE("template: one serves several threads")
     for (const std::string& result : results)
         CHECK(result == "<É><B>");
 }
+
+TEST_CASE("template: texts are equal where all their characters are")
+{
+    const auto equal = [](const std::string& a, const std::string& b) {
+        const std::string source = "{{ x == y }} {{ {x: 1}[y] is defined }}";
+        return rendered(source, {{"x", '"' + a + '"'}, {"y", '"' + b + '"'}});
+    };
+    for (std::size_t n = 0; n <= 20; ++n) {
+        const std::string text = std::string{"abcdefghijklmnopqrst"}.substr(0, n);
+        CHECK(equal(text, text) == "True True");
+        CHECK(equal(text, text + "x") == "False False");
+        for (std::size_t i = 0; i < n; ++i) {
+            std::string other = text;
+            other[i] = '-';
+            INFO(text << " and " << other);
+            CHECK(equal(text, other) == "False False");
+        }
+    }
+}
+
+TEST_CASE("template: what is printed as a sum is the sum")
+{
+    const std::map<std::string, std::string> given{
+        {"d", R"({"keys":"k","a":"<","n":2,"deep":{"er":{"and":{"er":"end"}}}})"}, {"m", R"("&")"}};
+    const auto made = [&given](const std::string& source) { return rendered(source, given); };
+    CHECK(made("{{ d.a + d['a'] + m + 'x' }}") == "<<&x");
+    CHECK(made("{{ d.a + (m|e) + '<' }}") == "&lt;&amp;&lt;");
+    CHECK(made("{{ d.n + d.n }} {{ d.n + 1 + d['n'] }}") == "4 5");
+    CHECK(made("{{ d.keys is string }} {{ d['keys'] + d.a }}") == "False k<");
+    CHECK(made("{{ d.deep.er.and.er + '.' }} {{ d['deep']['er']['and']['er'] }}") == "end. end");
+    CHECK(
+        made("{{ 'a'+'b'+'c'+'d'+'e'+'f'+'g'+m }}{{ 'a'+'b'+'c'+'d'+'e'+'f'+'g'+'h'+m }}") ==
+        "abcdefg&abcdefgh&");
+    CHECK(made("{% set ns = namespace(a='b') %}{{ ns.a + ns.a }}") == "bb");
+    CHECK(is_in("'missing'", failure_of("{{ 'a' + missing }}").what()));
+    CHECK(is_in("+ between str and int", failure_of("{{ 'a' + 'b' + 1 }}").what()));
+}
