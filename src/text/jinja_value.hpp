@@ -16,8 +16,8 @@
 
 namespace modelpool::text::jinja {
 
-/// The first memory that a rendering takes, in one place: most need no more. What was taken last can
-/// be given back; all else stays taken until the end.
+/// The first memory that a rendering takes, in one place: most need no more. What was taken last
+/// can be given back; all else stays taken until the end.
 class arena {
 public:
     arena() = default;
