@@ -403,7 +403,7 @@ private:
                 from + static_cast<std::size_t>(n_rows) * rank,
                 own_values_.data() + head * value_size * rank);
         }
-        maker.source().release(joint);
+        maker.release(joint);
         constexpr auto use = matrix_use::latent;
         key_ = expert_matrices{maker, split(own_keys_, sizes.kv_rank, n_plain_), use};
         value_ = expert_matrices{maker, split(own_values_, sizes.value_size, sizes.kv_rank), use};
@@ -419,7 +419,12 @@ private:
         const std::size_t n_bytes = bytes.size() / static_cast<std::size_t>(config_.sizes.n_heads);
         for (std::size_t i = 0; i < bytes.size(); i += n_bytes)
             made.push_back(
-                {kernels::block_type::f32, n_rows, n_columns, bytes.subspan(i, n_bytes)});
+                {kernels::block_type::f32,
+                 n_rows,
+                 n_columns,
+                 bytes.subspan(i, n_bytes),
+                 {},
+                 false});
         return made;
     }
 

@@ -64,10 +64,22 @@ matrix_maker::join(std::span<const stored_matrix> experts, matrix_use use) const
     const auto how =
         layout_ == weight_layout::stored ? linear::layout::stored : linear::layout::packed;
     const auto n_experts = static_cast<std::int64_t>(experts.size());
-    linear made{all.type, all.data, all.n_rows, all.n_columns, how, &team_, n_experts};
-    if (!made.refers_to_bytes()) source_.release(all);
-    note(all.data.size());
+    const kernels::bytes_read read = reader_of(all);
+    linear made{all.type, all.data, all.n_rows, all.n_columns, how, &team_, n_experts, read};
+    if (made.refers_to_bytes()) note(all.data.size());
     return made;
+}
+
+// Pages go as they are read, so that a matrix is never held twice.
+kernels::bytes_read matrix_maker::reader_of(const stored_matrix& from) const
+{
+    return [this, from](std::span<const std::byte> part) {
+        stored_matrix gone = from;
+        gone.data = part;
+        release(gone);
+        note(part.size());
+        support::end_if_stopped(watch_.stop, from.name);
+    };
 }
 
 linear matrix_maker::round(std::span<const stored_matrix> from, kernels::block_type to) const
@@ -76,22 +88,22 @@ linear matrix_maker::round(std::span<const stored_matrix> from, kernels::block_t
     std::vector<std::span<const std::byte>> experts;
     for (const stored_matrix& each : from)
         experts.push_back(each.data);
-    const auto read = [&](std::span<const std::byte> part) {
-        stored_matrix gone = first;
-        gone.data = part;
-        source_.release(gone);
-        note(part.size());
-        support::end_if_stopped(watch_.stop, first.name);
-    };
     try {
         return kernels::quantized_linear(
-            to, {first.type, first.n_rows, first.n_columns, experts}, team_, read);
+            to, {first.type, first.n_rows, first.n_columns, experts}, team_, reader_of(first));
     } catch (const std::domain_error& problem) {
         throw error{
             model_errc::bad_file,
             "the tensor " + support::in_quotes(first.name) +
                 " cannot be quantised: " + problem.what()};
     }
+}
+
+void matrix_maker::release(const stored_matrix& from) const
+{
+    if (!from.in_source) return;
+    source_.release(from);
+    n_released_ += from.data.size();
 }
 
 void matrix_maker::note(std::size_t n_bytes) const

@@ -65,8 +65,14 @@ public:
     std::optional<kernels::linear>
     join(std::span<const stored_matrix> experts, matrix_use use) const;
 
+    /// What it was read from is not needed any more.
+    void release(const stored_matrix& from) const;
+    /// Bytes of the source that were given back.
+    std::uint64_t n_released() const noexcept { return n_released_; }
+
 private:
     kernels::linear round(std::span<const stored_matrix> from, kernels::block_type to) const;
+    kernels::bytes_read reader_of(const stored_matrix& from) const;
     void note(std::size_t n_bytes) const;
 
     const weight_source& source_;
@@ -74,6 +80,7 @@ private:
     kernels::thread_team& team_;
     const load_watch& watch_;
     mutable std::uint64_t n_done_{0};
+    mutable std::uint64_t n_released_{0};
     mutable std::uint64_t n_told_{0};
 };
 

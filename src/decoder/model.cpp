@@ -100,6 +100,10 @@ decoder_model::decoder_model(
         one.think = make_feed_forward(config_, i, prefix, maker);
     }
     refuse_unused();
+    // Words of which the output is a copy are still looked up.
+    const bool words_stay = !source_->has("output.weight") && !head_.refers_to_bytes();
+    mapped_bytes_ = source_->weight_bytes() - static_cast<std::size_t>(maker.n_released()) +
+                    (words_stay ? words_.data.size() : 0);
 }
 
 void decoder_model::read_outer(const matrix_maker& maker)
@@ -212,12 +216,6 @@ std::size_t decoder_model::own_bytes() const noexcept
     for (const layer& one : layers_)
         sum += one.look->n_bytes() + one.think->n_bytes();
     return sum;
-}
-
-std::size_t decoder_model::mapped_bytes() const noexcept
-{
-    const std::size_t all = source_->weight_bytes();
-    return all - std::min(all, own_bytes());
 }
 
 }  // namespace modelpool::decoder

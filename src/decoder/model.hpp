@@ -69,7 +69,7 @@ public:
 
     /// Bytes of weights outside the file, and of those used in it.
     std::size_t own_bytes() const noexcept;
-    std::size_t mapped_bytes() const noexcept;
+    std::size_t mapped_bytes() const noexcept { return mapped_bytes_; }
 
 private:
     struct layer {
@@ -100,6 +100,7 @@ private:
     kernels::linear head_;
     std::vector<float> final_norm_;
     std::vector<layer> layers_;
+    std::size_t mapped_bytes_{0};
 };
 
 }  // namespace modelpool::decoder

@@ -21,7 +21,8 @@ struct stored_matrix {
     std::int64_t n_rows{0};
     std::int64_t n_columns{0};
     std::span<const std::byte> data;
-    std::string name{};  ///< for messages; may be empty
+    std::string name{};    ///< for messages; may be empty
+    bool in_source{true};  ///< false: made on the way
 };
 
 /// The tensors of a decoder, by the names that GGUF gives them ("blk.0.attn_q.weight"). Keeps the

@@ -44,7 +44,8 @@ linear::linear(
     std::int64_t n_in,
     layout how,
     thread_team* team,
-    std::int64_t n_experts)
+    std::int64_t n_experts,
+    const bytes_read& read)
     : type_{type}
     , n_out_{n_out}
     , n_in_{n_in}
@@ -62,32 +63,42 @@ linear::linear(
     const auto n_rows = static_cast<std::uint64_t>(n_out * n_experts);
     if (bytes.size() / row != n_rows || bytes.size() % row != 0)
         throw std::invalid_argument{"a linear's bytes are not those of its sizes"};
-    if (how == layout::packed && !is_dense(type)) pack(team);
+    if (how == layout::packed && !is_dense(type)) pack(bytes, team, read);
 }
 
-void linear::pack(thread_team* team)
+void linear::pack(std::span<const std::byte> bytes, thread_team* team, const bytes_read& read)
 {
     const std::int64_t row = row_bytes(type_, n_in_);
     const std::int64_t n_panels = panels_of(n_out_);
     const std::int64_t panel_bytes = row * panel_rows;
     auto* to = packed_.get(static_cast<std::size_t>(n_panels * n_experts_ * panel_bytes));
     const std::int64_t all = n_panels * n_experts_;
-    const std::int64_t per_part = 1 + all / 4096;
-    const auto pack_part = [&](int part, int) {
-        const std::int64_t end = std::min((part + 1) * per_part, all);
-        for (std::int64_t p = part * per_part; p != end; ++p) {
-            const std::int64_t first = p % n_panels * panel_rows;
-            const int n_rows = static_cast<int>(std::min<std::int64_t>(n_out_ - first, panel_rows));
-            const std::byte* from = stored_ + (p / n_panels * n_out_ + first) * row;
-            pack_panel(type_, from, row, n_rows, n_in_, to + p * panel_bytes);
-        }
+    const auto source_of = [&](std::int64_t p) {
+        return (p / n_panels * n_out_ + std::min(p % n_panels * panel_rows, n_out_)) * row;
     };
-    const int n_parts = static_cast<int>((all + per_part - 1) / per_part);
-    if (team != nullptr) {
-        team->run(n_parts, pack_part);
-    } else {
-        for (int part = 0; part != n_parts; ++part)
-            pack_part(part, 0);
+    // Between two reports: enough for all threads, little beside any model.
+    constexpr std::int64_t slice_bytes = std::int64_t{32} << 20U;
+    constexpr std::int64_t per_part = 8;
+    const std::int64_t per_slice = std::max<std::int64_t>(1, slice_bytes / panel_bytes);
+    for (std::int64_t first = 0; first < all; first += per_slice) {
+        const std::int64_t last = std::min(first + per_slice, all);
+        const auto pack_part = [&](int part, int) {
+            const std::int64_t end = std::min(first + (part + 1) * per_part, last);
+            for (std::int64_t p = first + part * per_part; p < end; ++p) {
+                const std::int64_t left = n_out_ - p % n_panels * panel_rows;
+                const int n_rows = static_cast<int>(std::min<std::int64_t>(left, panel_rows));
+                pack_panel(type_, stored_ + source_of(p), row, n_rows, n_in_, to + p * panel_bytes);
+            }
+        };
+        const int n_parts = static_cast<int>((last - first + per_part - 1) / per_part);
+        if (team != nullptr) {
+            team->run(n_parts, pack_part);
+        } else {
+            for (int part = 0; part != n_parts; ++part)
+                pack_part(part, 0);
+        }
+        const auto begin = static_cast<std::size_t>(source_of(first));
+        if (read) read(bytes.subspan(begin, static_cast<std::size_t>(source_of(last)) - begin));
     }
     stored_ = nullptr;
 }

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <span>
@@ -68,6 +69,10 @@ private:
     aligned_room fast_;
 };
 
+/// Told when bytes of the source have been read for the last time, in order and on the caller's
+/// thread: a mapped file's pages may go.
+using bytes_read = std::function<void(std::span<const std::byte>)>;
+
 /// A row that goes through one of several matrices.
 struct routed_row {
     std::int32_t row;     ///< of the input
@@ -94,8 +99,9 @@ public:
     };
 
     linear() = default;
-    /// `bytes` are [n_experts, n_out, n_in] blocks. Packing runs on `team` where one is given.
-    /// Errors: std::invalid_argument where n_in is no multiple of the block, or the sizes differ.
+    /// `bytes` are [n_experts, n_out, n_in] blocks. Packing runs on `team` where one is given, and
+    /// tells `read`. Errors: std::invalid_argument where n_in is no multiple of the block, or the
+    /// sizes differ; what `read` throws.
     linear(
         block_type type,
         std::span<const std::byte> bytes,
@@ -103,7 +109,8 @@ public:
         std::int64_t n_in,
         layout how,
         thread_team* team = nullptr,
-        std::int64_t n_experts = 1);
+        std::int64_t n_experts = 1,
+        const bytes_read& read = {});
     linear(const linear&) = delete;
     linear(linear&&) noexcept = default;
     linear& operator=(const linear&) = delete;
@@ -140,7 +147,7 @@ public:
 
 private:
     struct row_range;
-    void pack(thread_team* team);
+    void pack(std::span<const std::byte> bytes, thread_team* team, const bytes_read& read);
     void check(const linear_input& x, const matrix& y, std::int64_t n_rows) const;
     void
     run(const linear_input& x,

@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <span>
 
 #include "kernels/block_type.hpp"
@@ -23,10 +22,6 @@ struct dense_weights {
     std::int64_t n_in;
     std::span<const std::span<const std::byte>> experts;  ///< each is [n_out, n_in]
 };
-
-/// Told when bytes of the source have been read for the last time, in order and on the caller's
-/// thread: a mapped file's pages may go.
-using bytes_read = std::function<void(std::span<const std::byte>)>;
 
 /// The packed linear of weights that are rounded to blocks of `to` on the way. Needs the blocks a
 /// second time until it returns, and nothing of the size of the source; runs on all threads of the

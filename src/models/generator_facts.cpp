@@ -83,11 +83,22 @@ std::optional<decoder::matrix_use> use_of_stored(std::string_view name)
 }
 
 // Of a matrix that is packed as blocks: whole panels of rows.
-std::uint64_t packed_bytes(kernels::block_type type, std::int64_t n_rows, std::int64_t n_columns)
+std::uint64_t packed_bytes_of(kernels::block_type type, std::int64_t n_rows, std::int64_t n_columns)
 {
     constexpr std::int64_t panel = 16;
     const std::int64_t n_panels = (n_rows + panel - 1) / panel;
     return static_cast<std::uint64_t>(n_panels * panel * kernels::row_bytes(type, n_columns));
+}
+
+// Whole panels of each expert's rows.
+std::uint64_t bytes_as_packed(const weights::gguf_tensor& tensor)
+{
+    const auto type = static_cast<kernels::block_type>(tensor.type);
+    if (tensor.dims.size() < 2 || !kernels::is_known(type)) return tensor.data.size();
+    const std::int64_t n_numbers = tensor.dims[0] * tensor.dims[1];
+    const std::int64_t n_matrices = n_numbers == 0 ? 0 : tensor.n_elements() / n_numbers;
+    return static_cast<std::uint64_t>(n_matrices) *
+           packed_bytes_of(type, tensor.dims[1], tensor.dims[0]);
 }
 
 bool is_quantized(weights::gguf_type type)
@@ -107,13 +118,19 @@ checkpoint_facts blocking_read_gguf_facts(const std::filesystem::path& path, dty
     facts.weight_bytes = file->weight_bytes();
     std::map<std::string, std::uint64_t> shares;
     std::uint64_t packed_bytes = 0;
+    std::uint64_t released_bytes = 0;
     for (const auto& [name, tensor] : file->tensors()) {
         shares[weights::to_string(tensor->type)] +=
             static_cast<std::uint64_t>(tensor->n_elements());
         if (!weights::block_of(tensor->type))
             facts.unsupported = "the tensor " + support::in_quotes(name) + " is stored as " +
                                 weights::to_string(tensor->type) + ", which is not supported";
-        if (is_quantized(tensor->type)) packed_bytes += tensor->data.size();
+        // Words are looked up in the file, unless the output is a copy of them.
+        const bool is_lookup =
+            name == "token_embd.weight" && file->find("output.weight") != nullptr;
+        if (!is_quantized(tensor->type) || is_lookup) continue;
+        packed_bytes += bytes_as_packed(*tensor);
+        if (name != "token_embd.weight") released_bytes += tensor->data.size();
     }
     add_shares(shares, facts);
     const decoder_family family = find_decoder_family(facts.family);
@@ -131,7 +148,7 @@ checkpoint_facts blocking_read_gguf_facts(const std::filesystem::path& path, dty
     }
     const bool packs = layout_for(facts.weight_bytes) == decoder::weight_layout::packed;
     facts.resident_bytes = packs ? packed_bytes : 0;
-    facts.mapped_bytes = facts.weight_bytes - facts.resident_bytes;
+    facts.mapped_bytes = facts.weight_bytes - (packs ? released_bytes : 0);
     return facts;
 }
 
@@ -172,7 +189,7 @@ void add_decoder_memory(
         const auto stored = dense_type(tensor.type);
         if (!stored || tensor.shape.size() != 2) return std::uint64_t{0};
         const auto to = decoder::quantized_type(layout, use, *stored, tensor.shape[1]);
-        return to ? packed_bytes(*to, tensor.shape[0], tensor.shape[1]) : std::uint64_t{0};
+        return to ? packed_bytes_of(*to, tensor.shape[0], tensor.shape[1]) : std::uint64_t{0};
     };
     for (const std::string& name : files.names()) {
         const weights::tensor_view& tensor = *files.find(name);

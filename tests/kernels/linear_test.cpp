@@ -1,5 +1,6 @@
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
@@ -203,6 +204,47 @@ TEST_CASE("linear: takes bytes at odd addresses, and weights that use their whol
         for (const isa set : others())
             CHECK(same_bits(product(stored, as_matrix(x, 2), set, 1, 2), expected));
     }
+}
+
+TEST_CASE("linear: packing tells what it has read for good, in order, and copies all of it")
+{
+    const std::int64_t n_in = 65536;
+    const std::int64_t n_out = 161;
+    const std::int64_t n_experts = 3;  // some 33 MiB, which are more than one slice
+    numbers random{12};
+    const auto bytes = random_blocks(block_type::q8_0, n_in * n_out * n_experts, random);
+    std::vector<std::byte> source = bytes;
+    std::vector<std::size_t> parts;
+    std::size_t n_read = 0;
+    thread_team team{2};
+    const auto read = [&](std::span<const std::byte> part) {
+        CHECK(part.data() == source.data() + n_read);
+        n_read += part.size();
+        parts.push_back(part.size());
+        std::fill_n(source.data() + (part.data() - source.data()), part.size(), std::byte{0x55});
+    };
+    constexpr auto packing = linear::layout::packed;
+    const linear packed{block_type::q8_0, source, n_out, n_in, packing, &team, n_experts, read};
+    CHECK(n_read == bytes.size());
+    CHECK(parts.size() == 2);
+    const linear stored{
+        block_type::q8_0, bytes, n_out, n_in, linear::layout::stored, &team, n_experts};
+    auto x = random.many(n_in);
+    const std::vector<routed_row> routes{{0, 0}, {0, 1}, {0, 2}};
+    const auto through = [&](const linear& weights) {
+        std::vector<float> y(static_cast<std::size_t>(n_experts * n_out));
+        scratch room;
+        linear_input input;
+        input.set(as_matrix(x, 1), true, team, room);
+        weights.apply_routed(input, routes, as_matrix(y, n_experts), team, room);
+        return y;
+    };
+    CHECK(same_bits(through(packed), through(stored)));
+    const auto stop = [](std::span<const std::byte>) { throw std::runtime_error{"enough"}; };
+    const auto pack = [&] {
+        const linear none{block_type::q8_0, bytes, n_out, n_in, packing, &team, n_experts, stop};
+    };
+    CHECK_THROWS_AS(pack(), std::runtime_error);
 }
 
 TEST_CASE("linear: a row with an infinity or a NaN gives NaN, and leaves its neighbours alone")

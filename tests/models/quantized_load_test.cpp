@@ -114,6 +114,7 @@ TEST_CASE("quantized load: the memory told beforehand is what the model holds, o
         (precision != dtype::automatic || name == "deepseek2" || name == "deepseek2_direct"));
     const auto model = models::load_generator(decoder_dir(name), load_options{}.dtype(precision));
     CHECK(facts.resident_bytes == model->bytes().shared_bytes);
+    CHECK(facts.mapped_bytes == model->bytes().mapped_bytes);
     const auto second = model->replicate();
     REQUIRE(second);
     CHECK(second->bytes().shared_bytes == model->bytes().shared_bytes);
