@@ -2,8 +2,8 @@
 
     python make_real_shape.py CASE OUTPUT [--layers N] [--seed S]
 
-CASE is one of those that --list prints, such as qwen3-1.7b:Q4_K_M (a GGUF file) or llama-7b:f16 (a folder of
-safetensors). Tensors are written one after another: memory stays at about 100 MB whatever the size of the model.
+CASE is one of those that --list prints, such as qwen3-1.7b:Q4_K_M (a GGUF file), or llama-7b:f16 and llava-7b:f16
+(folders of safetensors). Tensors are written one after another: memory stays at about 100 MB whatever the size of the model.
 
 Weights of a quantised type are drawn as blocks, with scales about which activations stay finite; mixes are those
 of the public files. Vocabularies have the real sizes: the bytes, and words that nothing joins. Answers are noise,
@@ -291,6 +291,56 @@ LLAMA_7B = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidde
             "eos_token_id": 258, "attention_bias": False, "mlp_bias": False}
 
 
+CLIP_LARGE = {"model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096,
+              "num_hidden_layers": 24, "num_attention_heads": 16, "num_channels": 3, "image_size": 336,
+              "patch_size": 14, "projection_dim": 768, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
+LLAVA_7B = {"architectures": ["LlavaForConditionalGeneration"], "model_type": "llava", "vision_config": CLIP_LARGE,
+            "text_config": {**LLAMA_7B, "vocab_size": 32064}, "image_token_index": 259, "ignore_index": -100,
+            "projector_hidden_act": "gelu", "vision_feature_layer": -2, "vision_feature_select_strategy": "default",
+            "tie_word_embeddings": False}
+LLAVA_TEMPLATE = ("{% for message in messages %}{{ message['role'].upper() + ': ' }}"
+                  "{% for part in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>\n' }}"
+                  "{% endfor %}{% for part in message['content'] | selectattr('type', 'equalto', 'text') %}"
+                  "{{ part['text'] + ' ' }}{% endfor %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}"
+                  "{% endif %}")
+PREPROCESSOR = {"image_processor_type": "CLIPImageProcessor", "do_convert_rgb": True, "do_resize": True,
+                "size": {"shortest_edge": 336}, "resample": 3, "do_center_crop": True,
+                "crop_size": {"height": 336, "width": 336}, "do_rescale": True, "rescale_factor": 1 / 255,
+                "do_normalize": True, "image_mean": [0.48145466, 0.4578275, 0.40821073],
+                "image_std": [0.26862954, 0.26130258, 0.27577711]}
+
+
+def clip_tensors(config):
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    patch, n_patches = config["patch_size"], (config["image_size"] // config["patch_size"]) ** 2
+    yield "embeddings.class_embedding", (hidden,)
+    yield "embeddings.patch_embedding.weight", (hidden, 3, patch, patch)
+    yield "embeddings.position_embedding.weight", (n_patches + 1, hidden)
+    norms = ["pre_layrnorm", "post_layernorm"]
+    for i in range(config["num_hidden_layers"]):
+        layer = f"encoder.layers.{i}."
+        norms += [layer + "layer_norm1", layer + "layer_norm2"]
+        for name, *shape in [("mlp.fc1", inner, hidden), ("mlp.fc2", hidden, inner),
+                             *((f"self_attn.{name}_proj", hidden, hidden) for name in ("q", "k", "v", "out"))]:
+            yield f"{layer}{name}.weight", tuple(shape)
+            yield f"{layer}{name}.bias", tuple(shape[:1])
+    for name in norms:
+        yield name + ".weight", (hidden,)
+        yield name + ".bias", (hidden,)
+
+
+def llava_tensors(config):
+    """Under the names of the public checkpoint."""
+    vision, text = config["vision_config"], config["text_config"]
+    for name, shape in clip_tensors(vision):
+        yield "vision_tower.vision_model." + name, shape
+    for name, n_in in (("linear_1", vision["hidden_size"]), ("linear_2", text["hidden_size"])):
+        yield f"multi_modal_projector.{name}.weight", (text["hidden_size"], n_in)
+        yield f"multi_modal_projector.{name}.bias", (text["hidden_size"],)
+    for name, shape in llama_tensors(text):
+        yield "language_model." + name, shape
+
+
 def llama_tensors(config):
     hidden, inner, vocab = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
     yield "model.embed_tokens.weight", (vocab, hidden)
@@ -307,10 +357,11 @@ def llama_tensors(config):
     yield "lm_head.weight", (vocab, hidden)
 
 
-def write_tokenizer(folder):
+def write_tokenizer(folder, template=TEMPLATE, more=()):
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
     vocabulary = {word: i for i, word in enumerate(byte_words() + ["ab"])}
-    added = [{"id": 257, "content": "<|im_start|>"}, {"id": 258, "content": "<|im_end|>"}]
+    special = ["<|im_start|>", "<|im_end|>", *more]
+    added = [{"id": 257 + i, "content": content} for i, content in enumerate(special)]
     for token in added:
         token |= {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     document = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
@@ -319,15 +370,25 @@ def write_tokenizer(folder):
                           "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
                           "vocab": vocabulary, "merges": [["a", "b"]]}}
     (folder / "tokenizer.json").write_text(json.dumps(document))
-    (folder / "chat_template.jinja").write_text(TEMPLATE)
+    (folder / "chat_template.jinja").write_text(template)
 
 
-def write_safetensors(config, folder, seed, n_shards=3):
+def write_llama(config, folder, seed):
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps({**config, "dtype": "float16"}, indent=1))
     write_tokenizer(folder)
+    write_safetensors(config, list(llama_tensors(config)), folder, seed)
+
+
+def write_llava(config, folder, seed):
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tokenizer(folder, LLAVA_TEMPLATE, ["<image>"])
+    (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR, indent=1))
+    write_safetensors(config, list(llava_tensors(config)), folder, seed)
+
+
+def write_safetensors(config, tensors, folder, seed, n_shards=3):
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": "float16"}, indent=1))
     numbers = Numbers(seed)
-    tensors = list(llama_tensors(config))
     per_shard = sum(int(np.prod(shape)) for _, shape in tensors) / n_shards
     shards, n_in_all = [[] for _ in range(n_shards)], 0
     for name, shape in tensors:
@@ -347,9 +408,12 @@ def write_safetensors(config, folder, seed, n_shards=3):
             out.write(len(text).to_bytes(8, "little") + text)
             for name, shape in shard:
                 if len(shape) == 1:
-                    out.write(np.ones(shape, np.float16).tobytes())
+                    of_norm = name.endswith("norm.weight") or "layer_norm" in name or "layrnorm" in name
+                    fill = np.ones if of_norm and name.endswith(".weight") else np.zeros
+                    out.write(fill(shape, np.float16).tobytes())
                     continue
-                for part in numbers.bytes_of(Q.F16, int(np.prod(shape)), shape[-1] ** -0.5):
+                n_in = int(np.prod(shape[1:]))
+                for part in numbers.bytes_of(Q.F16, shape[0] * n_in, n_in ** -0.5):
                     out.write(part)
     (folder / "model.safetensors.index.json").write_text(
         json.dumps({"metadata": {"total_size": 2 * n_in_all}, "weight_map": weight_map}))
@@ -371,7 +435,7 @@ MIXES = ("Q4_K_M", "Q8_0", "Q4_0", "F16")
 
 
 def main():
-    cases = [f"{model}:{mix}" for model in MODELS for mix in MIXES] + ["llama-7b:f16"]
+    cases = [f"{model}:{mix}" for model in MODELS for mix in MIXES] + ["llama-7b:f16", "llava-7b:f16"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("case", nargs="?", metavar="CASE")
     parser.add_argument("output", nargs="?", type=pathlib.Path)
@@ -385,9 +449,13 @@ def main():
     if given.case not in cases or given.output is None:
         parser.error("expected a case (see --list) and an output path")
     model, mix = given.case.split(":")
-    if model == "llama-7b":
-        layers = given.layers or LLAMA_7B["num_hidden_layers"]
-        write_safetensors({**LLAMA_7B, "num_hidden_layers": layers}, given.output, given.seed)
+    if model in ("llama-7b", "llava-7b"):
+        text = LLAMA_7B if model == "llama-7b" else LLAVA_7B["text_config"]
+        text = {**text, "num_hidden_layers": given.layers or text["num_hidden_layers"]}
+        if model == "llama-7b":
+            write_llama(text, given.output, given.seed)
+        else:
+            write_llava({**LLAVA_7B, "text_config": text}, given.output, given.seed)
         return
     make, n_layers = MODELS[model]
     write_gguf(make(given.layers or n_layers), mix, given.output, given.seed)

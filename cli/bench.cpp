@@ -137,8 +137,10 @@ does other things meanwhile say little.
   prefill           tokens of one prompt a second
   decode_of_N       tokens a second, of N streams together
   weights_in_*      weights copied into memory, and used in the mapped file
-  replica           what one worker has besides weights: keys and values, and temporaries
+  keys_and_values   of all positions of 16 streams
+  replica           temporaries of one worker
   resident          memory of the process at the end, with all its workers
+  resident_in_files what of that are pages of mapped files, which the system may drop
   peak              the most that it ever was
 With --json one document: {"figures":{name:{"value","unit"}}}
 
@@ -187,6 +189,49 @@ void add_generate_group(CLI::App& bench, program& self)
             given->wanted.prefill = parse_prefill(given->prefill);
             run_bench(
                 self, wanted.json, [given] { return blocking_measure_generation(given->wanted); });
+        };
+    });
+}
+
+constexpr const char* describe_footer =
+    R"(Loads the model into this process and asks two questions about an image of 640x480, which it has not met.
+Figures of a machine that does other things meanwhile say little.
+  load              seconds until the weights are ready
+  image_encode      seconds of the vision tower and the projector, for one image
+  prompt            tokens of the first question, the image's positions among them
+  first_token       seconds from the first question to its first token; _again: from another one
+                    about the same image; sooner_again: their ratio
+  decode            tokens a second, the faster answer
+  weights_in_*, replica, resident*, peak: as of bench generate
+With --json one document: {"figures":{name:{"value","unit"}}}
+
+Examples:
+  modelpool bench describe --model ./llava-1.5-7b-hf --dtype q4_k)";
+
+void add_describe_group(CLI::App& bench, program& self)
+{
+    struct arguments {
+        common_options common;
+        generate_bench wanted;
+    };
+    CLI::App* command = bench.add_subcommand("describe", "How fast a model answers about images");
+    auto given = std::make_shared<arguments>();
+    add_model_options(*command, given->common);
+    command->add_option("--tokens", given->wanted.n_generated, "Tokens of each answer")
+        ->check(CLI::Range(2, 1 << 10))
+        ->capture_default_str();
+    add_compute_options(*command, given->common);
+    add_cache_options(*command, given->common);
+    add_output_options(*command, given->common, false);
+    command->footer(describe_footer);
+    command->callback([&self, given] {
+        self.run = [&self, given] {
+            const settings wanted{given->common};
+            given->wanted.path = blocking_find_checkpoint(wanted);
+            given->wanted.n_threads = wanted.n_threads;
+            given->wanted.precision = wanted.dtype;
+            run_bench(
+                self, wanted.json, [given] { return blocking_measure_description(given->wanted); });
         };
     });
 }
@@ -296,15 +341,18 @@ void add_bench(CLI::App& app, program& self)
     command->footer("Every group has its own --help.\n\nExamples:\n  modelpool bench pool\n  "
                     "modelpool bench hub\n  modelpool bench embed --model DIRECTORY\n  "
                     "modelpool bench generate --model Qwen3-1.7B-Q4_K_M.gguf\n  "
+                    "modelpool bench describe --model ./llava-1.5-7b-hf\n  "
                     "modelpool bench imagine --model ./FLUX.1-schnell");
     for (const bench_group& group : groups)
         add_group(*command, self, group);
     add_embed_group(*command, self);
     add_generate_group(*command, self);
+    add_describe_group(*command, self);
     add_imagine_group(*command, self);
     command->callback([command] {
         if (command->get_subcommands().empty())
-            throw usage_error{"a group is required: pool, hub, embed, generate or imagine"};
+            throw usage_error{
+                "a group is required: pool, hub, embed, generate, describe or imagine"};
     });
 }
 

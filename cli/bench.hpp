@@ -44,6 +44,14 @@ struct generate_bench {
 /// Errors: usage_error; those of models::load_generator.
 std::vector<figure> blocking_measure_generation(const generate_bench& wanted);
 
+/// How fast a vision model loads, encodes an image and answers questions about it, the second
+/// one about the same image among them. Of `wanted`, workers and prompt tokens are not looked at.
+/// Errors: those of models::load_llava.
+std::vector<figure> blocking_measure_description(const generate_bench& wanted);
+
+/// Adds what a model holds, and what the process does.
+void add_memory(const footprint& bytes, std::vector<figure>& found);
+
 /// What image is to be made, and with what.
 struct imagine_bench {
     std::filesystem::path path;  ///< as for models::load_image_generator

@@ -57,6 +57,17 @@ run_times measure(generator& model, const generate_bench& wanted, std::size_t n_
 
 }  // namespace
 
+void add_memory(const footprint& bytes, std::vector<figure>& found)
+{
+    constexpr double mib = 1024.0 * 1024.0;
+    found.push_back({"weights_in_memory", "MiB", static_cast<double>(bytes.shared_bytes) / mib});
+    found.push_back({"weights_in_file", "MiB", static_cast<double>(bytes.mapped_bytes) / mib});
+    found.push_back({"replica", "MiB", static_cast<double>(bytes.replica_bytes) / mib});
+    found.push_back({"resident", "MiB", resident_mib()});
+    found.push_back({"resident_in_files", "MiB", resident_in_files_mib()});
+    found.push_back({"peak", "MiB", peak_mib()});
+}
+
 std::vector<figure> blocking_measure_generation(const generate_bench& wanted)
 {
     generate_bench run = wanted;
@@ -90,13 +101,11 @@ std::vector<figure> blocking_measure_generation(const generate_bench& wanted)
         others.push_back(model->replicate());
         measure(*others.back(), first, 1);
     }
-    const footprint bytes = model->bytes();
-    constexpr double mib = 1024.0 * 1024.0;
-    found.push_back({"weights_in_memory", "MiB", static_cast<double>(bytes.shared_bytes) / mib});
-    found.push_back({"weights_in_file", "MiB", static_cast<double>(bytes.mapped_bytes) / mib});
-    found.push_back({"replica", "MiB", static_cast<double>(bytes.replica_bytes) / mib});
-    found.push_back({"resident", "MiB", resident_mib()});
-    found.push_back({"peak", "MiB", peak_mib()});
+    const std::size_t most_streams = std::ranges::max(run.streams);  // of one at least
+    const std::size_t n_kept = most_streams * (run.n_prompt + run.n_generated);
+    const auto kv_bytes = static_cast<double>(model->kv_bytes(n_kept, run.kv_format));
+    found.push_back({"keys_and_values", "MiB", kv_bytes / (1024.0 * 1024.0)});
+    add_memory(model->bytes(), found);
     return found;
 }
 

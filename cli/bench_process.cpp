@@ -27,6 +27,11 @@ double resident_mib()
     return status_mib("VmRSS:");
 }
 
+double resident_in_files_mib()
+{
+    return status_mib("RssFile:");
+}
+
 double peak_mib()
 {
     return status_mib("VmHWM:");

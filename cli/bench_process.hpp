@@ -26,6 +26,8 @@ private:
 /// Memory of this process, mapped files in use among it, as the system counts it; 0 where it does
 /// not say.
 double resident_mib();
+/// What of that are pages of mapped files, which the system may drop.
+double resident_in_files_mib();
 /// The most that it ever was.
 double peak_mib();
 

@@ -55,6 +55,14 @@ class DescribeTest(cli_test.CliTest):
         self.refused_as(self.describe("--image", "data:image/png,x", *text), 2, "invalid_argument", "base64")
         self.refused(Ran("describe", "--model", DATA / "decoders" / "qwen3", *text), 2, "text_to_text", "vision")
 
+    def test_bench_describe_prints_one_document_of_figures(self):
+        ran = Ran("bench", "describe", "--model", DATA / "llava" / "flat_f32", "--tokens", 4, "--json")
+        got = self.good(ran).json()["figures"]
+        self.assertEqual(set(got), {"load", "image_encode", "prompt", "first_token", "first_token_again",
+                                    "sooner_again", "decode", "weights_in_memory", "weights_in_file", "replica",
+                                    "resident", "resident_in_files", "peak"})
+        self.assertGreater(got["prompt"]["value"], 16)
+
 
 if __name__ == "__main__":
     unittest.main(argv=[sys.argv[0], *(f"DescribeTest.{name}" for name in sys.argv[3:])])
