@@ -514,21 +514,19 @@ void kv_cache::allocate(std::size_t n_blocks, std::size_t block_tokens, kv_dtype
     layout_.type = type_of(format);
     layout_.block_tokens = static_cast<int>(block_tokens);
     n_blocks_ = n_blocks;
-    layer_bytes_ = n_blocks * static_cast<std::size_t>(layout_.block_bytes());
     bytes_ = {};
-    begin_ = bytes_.get(layer_bytes_ * n_layers_);
+    begin_ = bytes_.get(n_blocks * n_layers_ * static_cast<std::size_t>(layout_.block_bytes()));
 }
 
 std::byte* kv_cache::block(std::size_t layer, std::uint32_t number) noexcept
 {
-    return begin_ + layer * layer_bytes_ + number * static_cast<std::size_t>(layout_.block_bytes());
+    return begin_ + (number * n_layers_ + layer) * static_cast<std::size_t>(layout_.block_bytes());
 }
 
 void kv_cache::copy_block(std::uint32_t from, std::uint32_t to)
 {
-    for (std::size_t layer = 0; layer < n_layers_; ++layer)
-        std::memcpy(
-            block(layer, to), block(layer, from), static_cast<std::size_t>(layout_.block_bytes()));
+    std::memcpy(
+        block(0, to), block(0, from), n_layers_ * static_cast<std::size_t>(layout_.block_bytes()));
 }
 
 void step_view::place(std::span<const step_row> of, const rope& positions)

@@ -37,8 +37,8 @@ private:
     std::size_t n_layers_;
     kernels::kv_layout layout_;
     std::size_t n_blocks_{0};
-    std::size_t layer_bytes_{0};
-    kernels::aligned_room bytes_;  // [layer][block]
+    // [block][layer]: memory is touched as blocks are, in pages of any size.
+    kernels::aligned_room bytes_;
     std::byte* begin_{nullptr};
 };
 
