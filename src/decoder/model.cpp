@@ -100,10 +100,9 @@ decoder_model::decoder_model(
         one.think = make_feed_forward(config_, i, prefix, maker);
     }
     refuse_unused();
-    // Words of which the output is a copy are still looked up.
-    const bool words_stay = !source_->has("output.weight") && !head_.refers_to_bytes();
+    words_are_twice_ = !source_->has("output.weight") && !head_.refers_to_bytes();
     mapped_bytes_ = source_->weight_bytes() - static_cast<std::size_t>(maker.n_released()) +
-                    (words_stay ? words_.data.size() : 0);
+                    (words_are_twice_ ? words_.data.size() : 0);
 }
 
 void decoder_model::read_outer(const matrix_maker& maker)
@@ -153,6 +152,18 @@ void decoder_model::embed(
         else
             kernels::lookup_row(words_.type, words_.data.data(), rows[i].token, width, to);
     }
+    release_words(rows.size());
+}
+
+// With each page that is looked up the system maps its neighbours: soon all words would be in
+// memory a second time.
+void decoder_model::release_words(std::size_t n_looked_up) const
+{
+    if (!words_are_twice_) return;
+    constexpr std::size_t most = 64;
+    if (n_looked_up_.fetch_add(n_looked_up, std::memory_order_relaxed) + n_looked_up < most) return;
+    n_looked_up_.store(0, std::memory_order_relaxed);
+    source_->release(words_);
 }
 
 void decoder_model::step(

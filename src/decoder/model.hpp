@@ -2,6 +2,7 @@
 
 #include <modelpool/capability/generation.hpp>
 
+#include <atomic>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -83,6 +84,7 @@ private:
         std::span<const step_row> rows,
         std::span<const float* const> embeddings,
         kernels::matrix hidden) const;
+    void release_words(std::size_t n_looked_up) const;
     void read_outer(const matrix_maker& maker);
     void refuse_unused() const;
     bool run_layers(
@@ -101,6 +103,8 @@ private:
     std::vector<float> final_norm_;
     std::vector<layer> layers_;
     std::size_t mapped_bytes_{0};
+    bool words_are_twice_{false};  // as the output, and in the file
+    mutable std::atomic<std::size_t> n_looked_up_{0};
 };
 
 }  // namespace modelpool::decoder
