@@ -7,6 +7,8 @@
 #include <modelpool/models/inspect.hpp>
 
 #include <algorithm>
+#include <exception>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -164,22 +166,34 @@ snapshot blocking_fetch_known(const settings& wanted, const card& known)
 
 // A repository that the catalogue does not know. Without an owner only folders are looked at: a
 // mistyped name should not wait for a network.
-snapshot blocking_fetch_named(const settings& wanted, const file_selection& selection)
+hub_name blocking_need_place(const settings& wanted)
 {
     if (looks_like_path(wanted.model)) fail_unknown(wanted);
-    const hub_name name = parse_name(wanted.model);
+    hub_name name = parse_name(wanted.model);
     const bool on_hub = name.repo.id().find('/') != std::string::npos;
-    if (!on_hub) {
-        if (!blocking_find_cached(wanted, name.repo, file_selection{})) fail_unknown(wanted);
-    }
+    if (!on_hub && !blocking_find_cached(wanted, name.repo, file_selection{})) fail_unknown(wanted);
+    return name;
+}
+
+snapshot blocking_fetch_named(const settings& wanted, const file_selection& selection)
+{
+    const hub_name name = blocking_need_place(wanted);
     if (name.selector.empty()) return blocking_fetch(wanted, name.repo, selection);
     file_selection files = small_files();
     files.include(pattern_of(name.selector));
     return blocking_fetch(wanted, name.repo, files);
 }
 
-// The same with weights. Of an image pipeline only one of the forms in which it is there.
-snapshot blocking_fetch_checkpoint(const settings& wanted)
+bool has_weights(const snapshot& found)
+{
+    return std::ranges::any_of(found.files(), [](const std::string& file) {
+        return file.ends_with(".safetensors") || file.ends_with(".gguf");
+    });
+}
+
+// The same with weights in safetensors. Of an image pipeline only one of the forms in which it is
+// there.
+snapshot blocking_fetch_safetensors(const settings& wanted)
 {
     if (parse_name(wanted.model).selector.empty()) {
         const snapshot small = blocking_fetch_named(wanted, small_files());
@@ -190,13 +204,45 @@ snapshot blocking_fetch_checkpoint(const settings& wanted)
     return blocking_fetch_named(wanted, checkpoint_files());
 }
 
-// What of a fetched repository is the model: one GGUF file, or the folder.
-fs::path model_path(const settings& wanted, const snapshot& found)
+// The same with weights in any form. Of a repository of GGUF files, those of the usual
+// quantisation; a plain folder is looked through by whoever opens it.
+snapshot blocking_fetch_checkpoint(const settings& wanted)
 {
-    if (parse_name(wanted.model).selector.empty()) return found.dir();
+    const hub_name name = blocking_need_place(wanted);
+    std::optional<snapshot> found;
+    std::exception_ptr without;
+    try {
+        found = blocking_fetch_safetensors(wanted);
+    } catch (const error& problem) {
+        if (problem.code() != hub_errc::not_found || !name.selector.empty()) throw;
+        without = std::current_exception();
+    }
+    if (found && (has_weights(*found) || found->commit().empty() || !name.selector.empty()))
+        return std::move(*found);
+    const repository same{found ? name.repo.id() + "@" + found->commit() : name.repo.str()};
+    try {
+        return blocking_fetch(wanted, same, file_selection{}.include(pattern_of("Q4_K_M")));
+    } catch (const error& problem) {
+        // The sentence lists the GGUF files that there are; without any, the folder is what it is.
+        const std::string_view sentence = problem.what();
+        const bool has_some = sentence.find(".gguf") != std::string_view::npos;
+        if (problem.code() != hub_errc::not_found || has_some) throw;
+    }
+    if (without) std::rethrow_exception(without);
+    return std::move(*found);
+}
+
+// What of a fetched repository is the model: one GGUF file, or the folder.
+fs::path model_path(const snapshot& found)
+{
     for (const std::string& file : found.files())
         if (file.ends_with(".gguf")) return found.dir() / file;
     return found.dir();
+}
+
+bool generates_text(const card& about)
+{
+    return about.kind() == capability::text_to_text || about.kind() == capability::vision;
 }
 
 }  // namespace
@@ -224,10 +270,16 @@ card blocking_find_card(const settings& wanted)
         // The loader fetches again: of the very commit that is here now, and so without a network.
         if (!found.commit().empty())
             known->repo = repository{known->repo.id() + "@" + found.commit()};
+        if (generates_text(*known)) {
+            // The files that are here tell what they take, in the dtype that is wanted.
+            const models::inspection facts =
+                models::blocking_inspect(model_path(found), wanted.dtype);
+            if (facts.runnable()) known->memory = facts.memory;
+        }
         return std::move(*known);
     }
-    const snapshot found = blocking_fetch_checkpoint(wanted);
-    card about = models::blocking_card(model_path(wanted, found), wanted.dtype);
+    const fs::path path = model_path(blocking_fetch_checkpoint(wanted));
+    card about = models::blocking_card(path, wanted.dtype);
     about.key = wanted.model;
     return about;
 }
@@ -238,7 +290,7 @@ fs::path blocking_find_folder(const settings& wanted)
     if (is_folder(wanted.model) || is_file(wanted.model)) return wanted.model;
     if (const std::optional<card> known = find_in_catalogue(wanted.model))
         return blocking_fetch(wanted, known->repo, small_files()).dir();
-    return model_path(wanted, blocking_fetch_named(wanted, small_files()));
+    return model_path(blocking_fetch_named(wanted, small_files()));
 }
 
 fs::path blocking_find_checkpoint(const settings& wanted)
@@ -248,9 +300,9 @@ fs::path blocking_find_checkpoint(const settings& wanted)
     if (const std::optional<card> known = find_in_catalogue(wanted.model)) {
         if (known->kind() == capability::text_to_image)
             return blocking_fetch_known(wanted, *known).dir();
-        return blocking_fetch(wanted, known->repo, checkpoint_files()).dir();
+        return model_path(blocking_fetch(wanted, known->repo, known->files));
     }
-    return model_path(wanted, blocking_fetch_checkpoint(wanted));
+    return model_path(blocking_fetch_checkpoint(wanted));
 }
 
 }  // namespace modelpool::cli

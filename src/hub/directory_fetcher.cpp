@@ -11,6 +11,8 @@
 #include <system_error>
 #include <utility>
 
+#include "support/printable.hpp"
+
 namespace modelpool {
 namespace {
 
@@ -19,6 +21,7 @@ namespace fs = std::filesystem;
 struct listing {
     fs::path dir;
     std::vector<std::string> files;
+    std::vector<std::string> others;  // GGUF files that are not selected, some of them
     std::uint64_t n_bytes{0};
 };
 
@@ -75,7 +78,13 @@ void blocking_take(
     std::string name = entry.path().lexically_relative(found.dir).generic_string();
     std::error_code problem;
     const fs::file_status status = entry.status(problem);
-    if (fs::is_directory(status) || !selection.matches(name)) return;
+    if (fs::is_directory(status)) return;
+    if (!selection.matches(name)) {
+        constexpr std::size_t most_told = 10;
+        if (name.ends_with(".gguf") && found.others.size() < most_told)
+            found.others.push_back(support::printable(name));
+        return;
+    }
     if (status.type() == fs::file_type::not_found)
         throw error{hub_errc::io_failed, entry.path().string() + ": a link to nowhere"};
     if (status.type() == fs::file_type::none) fail_reading(entry.path(), problem);
@@ -102,9 +111,15 @@ listing blocking_list(
         place.increment(problem);
     }
     if (problem) fail_reading(found.dir, problem);
-    if (found.files.empty())
+    if (found.files.empty()) {
+        std::sort(found.others.begin(), found.others.end());
+        std::string choices;
+        for (const std::string& name : found.others)
+            choices += (choices.empty() ? "; its GGUF files are " : ", ") + name;
         throw error{
-            hub_errc::not_found, id + ": no file in " + found.dir.string() + " is selected"};
+            hub_errc::not_found,
+            id + ": no file in " + found.dir.string() + " is selected" + choices};
+    }
     std::sort(found.files.begin(), found.files.end());
     return found;
 }

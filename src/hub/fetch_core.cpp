@@ -48,6 +48,13 @@ std::string names(const std::vector<std::string>& all)
     return text;
 }
 
+// For whoever asked for a quantisation that is not there.
+std::string gguf_choices(std::vector<std::string> all)
+{
+    std::erase_if(all, [](const std::string& path) { return !path.ends_with(".gguf"); });
+    return all.empty() ? "" : "; its GGUF files are " + names(all);
+}
+
 // A list that several threads work off.
 struct shared_list {
     std::mutex mutex;
@@ -219,7 +226,7 @@ std::vector<fetch_core::wish> fetch_core::select(const session& now, const tree&
         throw hub_fault{
             fault::entry_not_found,
             id + "@" + now.commit + ": none of its " + std::to_string(all.size()) +
-                " files is selected"};
+                " files is selected" + gguf_choices(every)};
     std::vector<wish> result;
     for (std::string& path : with_gguf_parts(std::move(chosen), every)) {
         const tree_file& one = all.at(path);

@@ -5,6 +5,7 @@
 #include <modelpool/models/llava.hpp>
 
 #include <algorithm>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -13,6 +14,7 @@
 
 #include "models/context_options.hpp"
 #include "models/embedder_loaders.hpp"
+#include "models/weight_layout.hpp"
 
 namespace modelpool::models {
 namespace {
@@ -262,14 +264,20 @@ card gguf_card(std::string key, std::string repo, std::string pattern)
     return about;
 }
 
-// Their memory is that of the usual file: quantised weights are copied into the kernels' order,
-// where they take at most half of the machine's memory.
+// Of the public file, by what the tensors of its shape take in a Q4_K_M mix: copied into the
+// kernels' order or used in place, as the loader does on this machine.
+void add_file_memory(card& about, std::uint64_t file_bytes)
+{
+    const bool packs = layout_for(file_bytes) == decoder::weight_layout::packed;
+    (packs ? about.memory.resident_bytes : about.memory.mapped_bytes) = file_bytes;
+}
+
 card qwen3_1_7b()
 {
     card about =
         gguf_card("unsloth/Qwen3-1.7B-GGUF", "unsloth/Qwen3-1.7B-GGUF", "Qwen3-1.7B-Q4_K_M.gguf");
     about.aliases = {"qwen-3", "qwen3-1.7b"};
-    about.memory.resident_bytes = 1'107'000'000;
+    add_file_memory(about, 1'107'000'000);
     about.memory.replica_bytes = 64'000'000;
     about.context_length = 40960;
     about.licence = "apache-2.0";
@@ -284,7 +292,7 @@ card qwen3_coder_30b()
         "*Q4_K_M*.gguf");
     about.aliases = {"qwen3-coder"};
     about.memory.replica_bytes = 64'000'000;
-    about.memory.mapped_bytes = 18'600'000'000;
+    add_file_memory(about, 18'560'000'000);
     about.context_length = 262144;
     about.sampling.temperature = 0.7F;
     about.licence = "apache-2.0";
@@ -297,7 +305,7 @@ card phi_4_reasoning()
         gguf_card("unsloth/Phi-4-reasoning-GGUF", "unsloth/Phi-4-reasoning-GGUF", "*Q4_K_M*.gguf");
     about.aliases = {"unsloth/phi-4-reasoning", "phi-4-reasoning"};
     about.memory.replica_bytes = 96'000'000;
-    about.memory.mapped_bytes = 9'050'000'000;
+    add_file_memory(about, 9'050'000'000);
     about.context_length = 32768;
     about.sampling.top_p = 0.95F;
     about.licence = "mit";
@@ -310,7 +318,7 @@ card kimi_k2()
         "unsloth/Kimi-K2-Instruct-GGUF", "unsloth/Kimi-K2-Instruct-GGUF", "*Q4_K_M*.gguf");
     about.aliases = {"kimi-k2"};
     about.memory.replica_bytes = 512'000'000;
-    about.memory.mapped_bytes = 621'000'000'000;
+    add_file_memory(about, 621'000'000'000);
     about.context_length = 131072;
     about.licence = "modified-mit";
     return about;

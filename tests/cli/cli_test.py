@@ -755,6 +755,28 @@ class CliTest(unittest.TestCase):
         self.assertEqual((got["family"], got["capability"], got["runnable"]), ("deepseek2", "text_to_text", True))
         self.assertEqual(got["max_tokens"], 64)
 
+    def test_a_repository_of_gguf_files_is_taken_in_its_usual_quantisation(self):
+        model = (DATA / "decoders" / "qwen3" / "model.gguf").read_bytes()
+        server, env = self.hub({"config.json": b"{}", "model-Q4_K_M.gguf": model, "model-Q8_0.gguf": b"GGUF, but cut"})
+        got = self.good(Ran("generate", "--model", "org/model", "--prompt", "x", "--max-tokens", 2, "--json", env=env))
+        self.assertEqual(len(got.json()["ids"]), 2)
+        self.assertFalse([path for path in server.requests if "Q8_0" in str(path)])
+        self.assertEqual(self.good(Ran("inspect", "org/model", "--json", env=env)).json()["family"], "qwen3")
+
+    def test_a_repository_without_the_usual_quantisation_lists_what_it_has(self):
+        _, env = self.hub({"README.md": b"x", "model-Q8_0.gguf": b"GGUF", "model-Q2_K.gguf": b"GGUF"})
+        self.refused(Ran("inspect", "org/model", env=env), 2, "model-Q8_0.gguf", "model-Q2_K.gguf")
+
+    def test_inspect_tells_what_quantised_weights_take(self):
+        folder = DATA / "decoders" / "llama"
+        plain = self.good(Ran("inspect", folder, "--json")).json()["memory"]
+        small = self.good(Ran("inspect", folder, "--dtype", "q8_0", "--json")).json()["memory"]
+        self.assertEqual(plain["resident_bytes"], 0)
+        self.assertGreater(small["resident_bytes"], 0)
+        self.assertLess(small["resident_bytes"] + small["mapped_bytes"], plain["mapped_bytes"])
+        quantised = Ran("generate", "--model", folder, "--prompt", "x", "--max-tokens", 2, "--dtype", "q8_0", "--json")
+        self.assertEqual(len(self.good(quantised).json()["ids"]), 2)
+
     def test_help_and_version_are_data(self):
         self.assertRegex(self.good(Ran("--version")).out.decode(), r"^modelpool \d+\.\d+\.\d+\n$")
         for command in ("embed", "embed-image", "generate", "chat", "describe", "imagine", "tokenize", "render", "inspect", "models", "bench", "fetch",
