@@ -14,8 +14,6 @@
 namespace modelpool::kernels {
 namespace {
 
-using vec = avx512_vec;
-using f = __m512;
 using namespace bf16_numbers;
 
 // ---- in f32 --------------------------------------------------------------------------------------------

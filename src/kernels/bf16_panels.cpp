@@ -5,9 +5,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "kernels/bf16_numbers.hpp"
 #include "kernels/panel_kernel.hpp"
-#include "kernels/tile_config.hpp"
-#include "kernels/vec_avx512.hpp"
 
 #include <immintrin.h>
 
@@ -15,20 +14,8 @@
 namespace modelpool::kernels {
 namespace {
 
-using vec = avx512_vec;
+using namespace bf16_numbers;
 constexpr std::int64_t tile = 512;  // numbers of a tile
-
-void configure()
-{
-    tile_config config{};
-    config.palette = 1;
-    for (int t = 0; t != 8; ++t) {
-        config.row_bytes[t] = 64;
-        config.n_rows[t] = 16;
-    }
-    asm volatile("" ::"r"(&config) : "memory");  // g++ 12 drops the stores otherwise
-    _tile_loadconfig(&config);
-}
 
 /// What 16 outputs' codes are multiplied by, and what is added then.
 struct line {
@@ -237,7 +224,7 @@ void multiply_in_bf16(const bf16_panels_job& job)
     const widen_function widen_columns = widen_function_of(job.type);
     const std::int64_t n_panels = (job.n_outputs + 15) / 16;
     const std::int64_t next = bf16_tile_rows::tiles_apart(job.x.n) * tile;
-    configure();
+    configure_tiles();
     for (std::int64_t begin = 0; begin < job.x.n; begin += pass) {
         const std::int64_t end = std::min(begin + pass, job.x.n);
         float* to = sums;

@@ -3,6 +3,7 @@
 
 #include "kernels/bf16_panels.hpp"
 #include "kernels/bf16_tiles.hpp"
+#include "kernels/tile_product.hpp"
 
 #if !defined(__x86_64__)
 #include <stdexcept>
@@ -78,6 +79,28 @@ void set_bf16_row(const float*, std::int64_t, std::int64_t, std::uint16_t*)
 }
 
 void multiply_in_bf16(const bf16_panels_job&)
+{
+    refuse();
+}
+
+void tile_input::set(const_bf16_matrix, thread_team&)
+{
+    refuse();
+}
+
+bool fits_tiles(const linear&) noexcept
+{
+    return false;
+}
+
+void multiply_in_tiles(
+    const tile_input&,
+    const linear&,
+    const float*,
+    row_function,
+    bf16_matrix,
+    thread_team&,
+    tile_room&)
 {
     refuse();
 }

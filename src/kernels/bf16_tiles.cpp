@@ -9,7 +9,7 @@
 #include <stdexcept>
 
 #include "kernels/bf16_numbers.hpp"
-#include "kernels/row_kernels.hpp"
+#include "kernels/vec_avx512.hpp"
 
 #include <immintrin.h>
 
@@ -17,56 +17,7 @@
 namespace modelpool::kernels {
 namespace {
 
-using vec = avx512_vec;
-using f = __m512;
 using namespace bf16_numbers;
-
-/// 1 / x within 2 ulp, of an x that is neither tiny nor huge: a third of a division's time.
-f reciprocal(f x)
-{
-    const f guess = _mm512_rcp14_ps(x);
-    return vec::fma(guess, _mm512_fnmadd_ps(x, guess, vec::set(1.0F)), guess);
-}
-
-f gelu_of(f x)
-{
-    // erf by Abramowitz and Stegun 7.1.26, within 1.5e-7.
-    const f z = vec::mul(_mm512_abs_ps(x), vec::set(0.70710678F));
-    const f t = reciprocal(vec::fma(z, vec::set(0.3275911F), vec::set(1.0F)));
-    f p = vec::set(1.061405429F);
-    p = vec::fma(p, t, vec::set(-1.453152027F));
-    p = vec::fma(p, t, vec::set(1.421413741F));
-    p = vec::fma(p, t, vec::set(-0.284496736F));
-    p = vec::fma(p, t, vec::set(0.254829592F));
-    const f e = exponential<vec>(vec::sub(vec::set(0.0F), vec::mul(z, z)));
-    const f tail = vec::mul(vec::mul(p, t), vec::mul(e, vec::set(0.5F)));  // (1 − erf z) / 2
-    const __mmask16 negative = _mm512_cmp_ps_mask(x, vec::set(0.0F), _CMP_LT_OQ);
-    const f share = _mm512_mask_blend_ps(negative, vec::sub(vec::set(1.0F), tail), tail);
-    return vec::mul(x, share);
-}
-
-f gelu_tanh_of(f x)
-{
-    const f cubic = vec::fma(vec::mul(x, x), vec::set(0.044715F), vec::set(1.0F));
-    return vec::mul(x, sigmoid_of<vec>(vec::mul(vec::mul(x, vec::set(1.59576912F)), cubic)));
-}
-
-f value_of(row_function function, f x)
-{
-    switch (function) {
-    case row_function::gelu:
-        return gelu_of(x);
-    case row_function::gelu_tanh:
-        return gelu_tanh_of(x);
-    case row_function::relu:
-        return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, vec::set(0.0F), _CMP_NLE_UQ), x);
-    case row_function::silu:
-        return vec::mul(x, sigmoid_of<vec>(x));
-    case row_function::none:
-        break;
-    }
-    return x;
-}
 
 // ---- linears -------------------------------------------------------------------------------------------
 

@@ -103,6 +103,11 @@ void linear::pack(std::span<const std::byte> bytes, thread_team* team, const byt
     stored_ = nullptr;
 }
 
+const std::byte* linear::panel(std::int64_t index) const noexcept
+{
+    return packed_.data_as<std::byte>() + index * panel_rows * row_bytes(type_, n_in_);
+}
+
 void linear::check(const linear_input& x, const matrix& y, std::int64_t n_rows) const
 {
     if (x.n() != n_in_ || y.n != n_out_ || y.n_rows != n_rows)

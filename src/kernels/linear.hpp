@@ -127,6 +127,8 @@ public:
     bool refers_to_bytes() const noexcept { return packed_.n_bytes() == 0; }
     /// Bytes of its own.
     std::size_t n_bytes() const noexcept { return packed_.n_bytes(); }
+    /// For kernels: 16 outputs of packed weights. Precondition: !refers_to_bytes().
+    const std::byte* panel(std::int64_t index) const noexcept;
 
     /// y[r] = x[r] · weightᵀ, for x.n_rows() rows; y may be columns of a wider matrix.
     /// Preconditions: x.n() == n_in, y.n == n_out, y.n_rows == x.n_rows(); x is quantised where
