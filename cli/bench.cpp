@@ -327,6 +327,7 @@ void add_imagine_group(CLI::App& bench, program& self)
             given->wanted.path = blocking_find_checkpoint(wanted);
             given->wanted.n_threads = wanted.n_threads;
             given->wanted.dtype = wanted.dtype;
+            given->wanted.memory_limit_bytes = wanted.memory_limit_bytes;
             run_bench(
                 self, wanted.json, [given] { return blocking_measure_imagination(given->wanted); });
         };

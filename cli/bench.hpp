@@ -4,6 +4,7 @@
 #include <modelpool/device.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <utility>
@@ -56,9 +57,10 @@ void add_memory(const footprint& bytes, std::vector<figure>& found);
 struct imagine_bench {
     std::filesystem::path path;  ///< as for models::load_image_generator
     modelpool::dtype dtype{modelpool::dtype::automatic};
-    int n_threads{0};        ///< 0: as many as there are cores
-    std::size_t side{256};   ///< pixels, of a square
-    std::size_t n_steps{0};  ///< 0: the model's
+    int n_threads{0};                     ///< 0: as many as there are cores
+    std::uint64_t memory_limit_bytes{0};  ///< as for models::load_image_generator
+    std::size_t side{256};                ///< pixels, of a square
+    std::size_t n_steps{0};               ///< 0: the model's
     float guidance{0};
 };
 

@@ -48,7 +48,8 @@ std::vector<figure> blocking_measure_imagination(const imagine_bench& wanted)
     models::load_options options;
     options.dtype(wanted.dtype);
     const auto begin = bench_clock::now();
-    const auto model = models::load_image_generator(wanted.path, options);
+    const auto model =
+        models::load_image_generator(wanted.path, options, wanted.memory_limit_bytes);
     std::vector<figure> found{{"load", "s", seconds_since(begin)}};
     fixed_threads threads{
         wanted.n_threads > 0 ? wanted.n_threads

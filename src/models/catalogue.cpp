@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include "models/context_options.hpp"
@@ -21,11 +22,12 @@ namespace {
 
 // ---- loading what was fetched --------------------------------------------------------------------------
 
-template <class Model>
-using folder_load = std::unique_ptr<Model> (*)(const std::filesystem::path&, const load_options&);
+// `load` makes a model of a folder, by load options.
+template <class Load>
+using loaded_by = std::invoke_result_t<Load&, const std::filesystem::path&, const load_options&>;
 
-template <class Model>
-awaitable<std::unique_ptr<Model>> load_fetched(load_context context, folder_load<Model> load)
+template <class Load>
+awaitable<loaded_by<Load>> load_fetched(load_context context, Load load)
 {
     const model_source& source = context.source();
     auto fetching = context.hub().fetch(source.repo, source.files);
@@ -331,9 +333,8 @@ card llava_1_5_7b()
     card about;
     about.key = "llava-hf/llava-1.5-7b-hf";
     about.aliases = {"llava"};
-    about.load = any_loader::of<vision>([](load_context context) {
-        return load_fetched<generator>(std::move(context), load_llava);
-    });
+    about.load = any_loader::of<vision>(
+        [](load_context context) { return load_fetched(std::move(context), load_llava); });
     about.repo = repository{about.key};
     for (const char* name :
          {"config.json",
@@ -360,7 +361,11 @@ card llava_1_5_7b()
 awaitable<std::unique_ptr<image_generator>> load_fetched_pipeline(load_context context)
 {
     const std::string id = context.source().repo.id();
-    auto loading = load_fetched<image_generator>(std::move(context), load_image_generator);
+    auto load = [limit_bytes = context.memory_limit_bytes()](
+                    const std::filesystem::path& dir, const load_options& options) {
+        return load_image_generator(dir, options, limit_bytes);
+    };
+    auto loading = load_fetched(std::move(context), std::move(load));
     try {
         co_return co_await std::move(loading);
     } catch (const error& problem) {

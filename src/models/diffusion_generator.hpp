@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <vector>
@@ -76,6 +77,13 @@ struct diffusion_facts {
     std::size_t latents_per_token{2};  ///< along a side
     flow_match_schedule::spacing spacing{flow_match_schedule::spacing::whole};
 };
+
+/// Throws model_errc::bad_config unless a size in a config is what the other parts ask for.
+void need_fit(
+    const support::json_file& file, const char* key, std::int64_t found, std::int64_t expected);
+
+/// What parts take together.
+nn::weight_footprint sum_of(std::initializer_list<nn::weight_footprint> parts) noexcept;
 
 /// Number formats for load options. Errors: model_errc::unsupported, naming family and format.
 nn::weight_format image_weight_format(const std::string& family, const image_load_options& options);

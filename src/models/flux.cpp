@@ -9,7 +9,6 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/gelu.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
@@ -42,9 +41,6 @@ using support::json_file;
 constexpr auto f32 = c10::ScalarType::Float;
 constexpr double rope_theta = 10000;
 constexpr std::int64_t mlp_ratio = 4;
-// Steps whose modulations are computed together: they take a quarter of the weights, which are then
-// read once for several steps.
-constexpr std::size_t n_steps_together = 8;
 
 // ---- config -------------------------------------------------------------------------------------
 
@@ -105,13 +101,13 @@ flux_config flux_config::read(const json_file& file)
 
 // ---- modules ------------------------------------------------------------------------------------
 
-// Turns pairs of numbers of each head by the angles of their token. heads: [1, n, n_heads,
-// head_size], its own; turns: [n, 1, head_size / 2] complex.
+// Turns pairs of numbers of each head by the angles of their token, in place where they are f32.
+// heads: [1, n, n_heads, head_size]; turns: [n, 1, head_size / 2] complex; the result is f32.
 at::Tensor turned(const at::Tensor& heads, const at::Tensor& turns)
 {
     const at::Tensor wide = heads.to(f32).contiguous();
     at::view_as_complex(wide.view({wide.size(1), wide.size(2), -1, 2})).mul_(turns);
-    return wide.to(heads.scalar_type());
+    return wide;
 }
 
 at::Tensor attend_turned(const nn::head_states& heads, const at::Tensor& turns)
@@ -171,7 +167,7 @@ flux_transformer_block flux_transformer_block::read(
 {
     const std::int64_t width = config.width();
     const std::int64_t inner = mlp_ratio * width;
-    const std::pair heads{config.n_heads, config.head_size};
+    const nn::head_projections::layout heads{config.n_heads, config.head_size, true};
     const nn::weight_reader attn = reader.in("attn");
     return {
         nn::modulation::read(reader.in("norm1"), width, n_double_parts, format),
@@ -215,7 +211,7 @@ flux_single_block flux_single_block::read(
 {
     const std::int64_t width = config.width();
     const std::int64_t inner = mlp_ratio * width;
-    const std::pair heads{config.n_heads, config.head_size};
+    const nn::head_projections::layout heads{config.n_heads, config.head_size, true};
     return {
         nn::modulation::read(reader.in("norm"), width, n_single_parts, format),
         nn::head_projections::read(reader.in("attn"), nn::head_projections::own, heads, format),
@@ -235,10 +231,11 @@ void flux_single_block::run(
     const std::int64_t width = x.size(2);
     // What attention and the feed-forward give, side by side: [n, width + inner].
     const at::Tensor both = at::empty({n, width + proj_mlp.n_out()}, normed.options());
-    both.narrow(1, 0, width).copy_(attend_turned(attn.run(normed, room), turns).squeeze(0));
-    at::Tensor inner = both.narrow(1, width, proj_mlp.n_out());
-    proj_mlp.run(normed.squeeze(0), inner, room);
-    at::gelu_(inner, "tanh");
+    const nn::projection_input input = room.input(normed.squeeze(0));
+    const nn::head_states heads = attn.run(input, 1, room);
+    const at::Tensor inner = both.narrow(1, width, proj_mlp.n_out());
+    proj_mlp.run(input, inner, room, nn::projection::function::gelu_tanh);
+    both.narrow(1, 0, width).copy_(attend_turned(heads, turns).squeeze(0));
     nn::add_gated(x, by.select(1, 2), proj_out.run(both, room).unsqueeze(0));
 }
 
@@ -249,9 +246,7 @@ struct flux_image {
     denoise_plan plan;
     at::Tensor text;   // [1, m, width] f32, embedded
     at::Tensor turns;  // [m + n, 1, head_size / 2] complex
-    std::size_t first_step{0};
-    std::size_t n_steps{0};               // whose modulations are there
-    std::vector<at::Tensor> modulations;  // a block's: [n_steps, n_parts, width]
+    nn::step_modulations modulations;
 };
 
 class flux_transformer {
@@ -315,12 +310,16 @@ flux_transformer flux_transformer::read(
     result.timestep_embedder_ = embedder("timestep_embedder", n_time);
     if (config.guidance_embeds) result.guidance_embedder_ = embedder("guidance_embedder", n_time);
     result.text_embedder_ = embedder("text_embedder", config.pooled_projection_dim);
-    for (std::int64_t i = 0; i < config.n_layers; ++i)
+    for (std::int64_t i = 0; i < config.n_layers; ++i) {
         result.transformer_blocks_.push_back(flux_transformer_block::read(
             reader.in("transformer_blocks." + std::to_string(i)), config, format));
-    for (std::int64_t i = 0; i < config.n_single_layers; ++i)
+        reader.drop_pages();  // what became something else is not looked at again
+    }
+    for (std::int64_t i = 0; i < config.n_single_layers; ++i) {
         result.single_transformer_blocks_.push_back(flux_single_block::read(
             reader.in("single_transformer_blocks." + std::to_string(i)), config, format));
+        reader.drop_pages();  // what became something else is not looked at again
+    }
     result.norm_out_ = nn::modulation::read(reader.in("norm_out"), width, 2, format);
     result.proj_out_ =
         nn::projection::read(reader, "proj_out", {width, config.in_channels}, format);
@@ -367,11 +366,11 @@ flux_image flux_transformer::begin(denoise_plan plan, nn::projection_room& room)
 void flux_transformer::modulate(
     std::size_t step, flux_image& image, nn::projection_room& room, run_context& context) const
 {
-    if (step >= image.first_step && step < image.first_step + image.n_steps) return;
-    image.first_step = step;
-    image.n_steps = std::min(n_steps_together, image.plan.timesteps.size() - step);
+    if (image.modulations.has(step)) return;
+    nn::step_modulations modulations;
+    modulations.begin(step, image.plan.timesteps.size());
     std::vector<float> times;
-    for (std::size_t i = step; i < step + image.n_steps; ++i)
+    for (std::size_t i = modulations.first_step(); i < modulations.end_step(); ++i)
         times.push_back(image.plan.timesteps[i] / 1000.0F * 1000.0F);  // as the reference rounds
     at::Tensor embedded = timestep_embedder_.run(nn::time_embedding(at::tensor(times)), room);
     if (config_.guidance_embeds) {
@@ -380,17 +379,17 @@ void flux_transformer::modulate(
     }
     embedded.add_(text_embedder_.run(image.plan.prompts.front().pooled.unsqueeze(0), room));
     const at::Tensor activated = at::silu(embedded);
-    image.modulations.clear();
     for (const flux_transformer_block& one : transformer_blocks_) {
         support::end_if_stopped(context.stop(), "a step");
-        image.modulations.push_back(one.norm1.run(activated, room));
-        image.modulations.push_back(one.norm1_context.run(activated, room));
+        modulations.add(one.norm1.run(activated, room));
+        modulations.add(one.norm1_context.run(activated, room));
     }
     for (const flux_single_block& one : single_transformer_blocks_) {
         support::end_if_stopped(context.stop(), "a step");
-        image.modulations.push_back(one.norm.run(activated, room));
+        modulations.add(one.norm.run(activated, room));
     }
-    image.modulations.push_back(norm_out_.run(activated, room));
+    modulations.add(norm_out_.run(activated, room));
+    image.modulations = std::move(modulations);
 }
 
 at::Tensor flux_transformer::predict(
@@ -400,19 +399,10 @@ at::Tensor flux_transformer::predict(
     nn::projection_room& room,
     run_context& context) const
 {
-    const auto enter_block = [&] {
-        support::end_if_stopped(context.stop(), "a step");
-        context.step_done();
-        nn::use_threads(context.n_threads());
-        room.use_threads(context.n_threads());
-    };
-    enter_block();
+    nn::enter_block(context, room);
     modulate(step, image, room, context);
     std::size_t next = 0;
-    const auto modulation = [&] {  // of the next block: [1, n_parts, width]
-        return image.modulations[next++].narrow(
-            0, static_cast<std::int64_t>(step - image.first_step), 1);
-    };
+    const auto modulation = [&] { return image.modulations.of(next++, step); };
     const std::int64_t channels = latents.size(1);
     const std::int64_t height = latents.size(2) / 2;
     const std::int64_t width = latents.size(3) / 2;
@@ -423,14 +413,14 @@ at::Tensor flux_transformer::predict(
     const at::Tensor x = x_embedder_.run(packed.to(dtype_), room).to(f32).unsqueeze(0);
     const at::Tensor text = image.text.clone();
     for (const flux_transformer_block& one : transformer_blocks_) {
-        enter_block();
+        nn::enter_block(context, room);
         const at::Tensor by = modulation();
         const at::Tensor by_text = modulation();
         one.run(x, text, by, by_text, image.turns, room);
     }
     const at::Tensor joined = at::cat({text, x}, 1);
     for (const flux_single_block& one : single_transformer_blocks_) {
-        enter_block();
+        nn::enter_block(context, room);
         one.run(joined, modulation(), image.turns, dtype_, room);
     }
     const at::Tensor by = modulation();
@@ -510,13 +500,7 @@ public:
 
     nn::weight_footprint footprint() const override
     {
-        nn::weight_footprint sum;
-        for (const nn::weight_footprint& one :
-             {clip_.footprint(), t5_.footprint(), transformer_.footprint()}) {
-            sum.copied_bytes += one.copied_bytes;
-            sum.mapped_bytes += one.mapped_bytes;
-        }
-        return sum;
+        return sum_of({clip_.footprint(), t5_.footprint(), transformer_.footprint()});
     }
 
     std::size_t scratch_bytes(std::size_t n_tokens) const noexcept override
@@ -546,14 +530,6 @@ private:
 };
 
 // ---- factory ------------------------------------------------------------------------------------
-
-void need_fit(const json_file& file, const char* key, std::int64_t found, std::int64_t expected)
-{
-    if (found == expected) return;
-    file.fail(
-        "'" + std::string{key} + "' is " + std::to_string(found) +
-        ", the other parts of the pipeline ask for " + std::to_string(expected));
-}
 
 diffusion_facts
 facts_of(const flux_config& config, std::int64_t vae_factor, const image_load_options& options)
@@ -601,14 +577,17 @@ make_flux(image_pipeline_files files, const image_load_options& options)
         auto family = std::make_unique<flux_denoiser>(
             std::move(shared),
             loaded_part<clip_prompt_encoder>{
+                files.text_encoder.tensors,
                 [from = files.text_encoder, dtype = format.compute](const stop_flag& stop) {
                     return clip_prompt_encoder::read(from, false, dtype, stop);
                 }},
             loaded_part<t5_prompt_encoder>{
+                files.text_encoder_2.tensors,
                 [from = files.text_encoder_2, format](const stop_flag& stop) {
                     return t5_prompt_encoder::read(from, format, stop);
                 }},
             loaded_part<flux_transformer>{
+                files.transformer.tensors,
                 [from = files.transformer, config, format](const stop_flag& stop) {
                     return flux_transformer::read(from, config, format, stop);
                 }});

@@ -62,9 +62,13 @@ enum class component_memory {
 struct image_load_options {
     /// dtype: `automatic` and `f32` compute in f32 with weights kept as stored; `bf16` computes the
     /// layers in bf16; `q8_0` and `q4_k` store the linears of the transformer and of T5 as such
-    /// blocks. Tensors that are stored as blocks are computed on as such, whatever the dtype.
+    /// blocks, and compute in bf16 where the processor has tiles for it, else in f32. Tensors that
+    /// are stored as blocks stay such, whatever the dtype; in bf16 they are widened to bf16 on the
+    /// way into a product of many rows.
     load_options base;
     component_memory memory{component_memory::together};
+    /// The most that a part takes which is loaded in turn: each replica counts it as its own.
+    std::size_t turn_bytes{0};
     /// What a request leaves open, where the caller knows more of the checkpoint than its files
     /// say. 0 and nothing: 4 steps without guidance, but 28 with 3.5 for a FLUX that is told of
     /// its guidance.

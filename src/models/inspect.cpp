@@ -69,6 +69,19 @@ loader<text_to_text> generator_loader(std::filesystem::path path)
     };
 }
 
+// Of parts that are loaded in turn where the budget asks for it.
+loader<text_to_image> pipeline_loader(std::filesystem::path path)
+{
+    return [path = std::move(path)](load_context context) {
+        load_options options = options_of(context);
+        auto build =
+            [path, limit_bytes = context.memory_limit_bytes(), options = std::move(options)] {
+                return load_image_generator(path, options, limit_bytes);
+            };
+        return context.offload(std::move(build));
+    };
+}
+
 }  // namespace
 
 inspection blocking_inspect(const std::filesystem::path& path, dtype precision)
@@ -95,8 +108,7 @@ card blocking_card(const std::filesystem::path& path, dtype precision)
         about.load = any_loader::of<vision>(folder_loader<vision>(path, load_llava));
         about.scaling = scaling_options{}.cold_start_workers(1);
     } else if (found.kind == capability::text_to_image) {
-        about.load =
-            any_loader::of<text_to_image>(folder_loader<text_to_image>(path, load_image_generator));
+        about.load = any_loader::of<text_to_image>(pipeline_loader(path));
         about.scaling = scaling_options{}.cold_start_workers(1);
     } else if (for_texts != nullptr) {
         about.load = any_loader::of<text_embedding>(folder_loader<text_embedding>(path, for_texts));

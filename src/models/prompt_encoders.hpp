@@ -77,8 +77,10 @@ class loaded_part {
 public:
     using loader = std::function<T(const stop_flag&)>;
 
-    explicit loaded_part(loader load)
-        : load_{std::move(load)}
+    /// `from` is what the loader reads, whose pages are given back with the part.
+    loaded_part(std::shared_ptr<const weights::tensor_source> from, loader load)
+        : from_{std::move(from)}
+        , load_{std::move(load)}
     {}
 
     /// Errors: those of the loader.
@@ -87,13 +89,19 @@ public:
         if (!part_) part_ = std::make_shared<const T>(load_(stop));
         return *part_;
     }
-    void release() noexcept { part_ = nullptr; }
+    void release() noexcept
+    {
+        if (!part_) return;
+        part_ = nullptr;
+        from_->drop_pages();
+    }
     nn::weight_footprint footprint() const
     {
         return part_ ? part_->footprint() : nn::weight_footprint{};
     }
 
 private:
+    std::shared_ptr<const weights::tensor_source> from_;
     loader load_;
     std::shared_ptr<const T> part_;
 };

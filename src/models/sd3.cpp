@@ -26,6 +26,7 @@
 #include "models/image_config.hpp"
 #include "models/image_pipeline.hpp"
 #include "models/prompt_encoders.hpp"
+#include "support/printable.hpp"
 #include "support/stop.hpp"
 #include "torch/diffusion_layers.hpp"
 #include "torch/errors.hpp"
@@ -39,8 +40,6 @@ using support::json_file;
 
 constexpr auto f32 = c10::ScalarType::Float;
 constexpr std::int64_t mlp_ratio = 4;
-// Steps whose modulations are computed together, so that their weights are read once for several.
-constexpr std::size_t n_steps_together = 8;
 
 // ---- config -------------------------------------------------------------------------------------
 
@@ -54,6 +53,7 @@ struct sd3_config {
     std::int64_t joint_attention_dim{0};
     std::int64_t pooled_projection_dim{0};
     std::int64_t pos_embed_max_size{0};  // patches along a side
+    bool qk_norm{false};
     std::vector<std::int64_t> dual_attention_layers;
 
     std::int64_t width() const noexcept { return n_heads * head_size; }
@@ -97,9 +97,13 @@ sd3_config sd3_config::read(const json_file& file)
     config.pooled_projection_dim = size_or(file, "pooled_projection_dim", 2048);
     config.pos_embed_max_size = file.find_int("pos_embed_max_size", 1, 4096).value_or(96);
     config.dual_attention_layers = read_dual_layers(file);
-    const std::string norm = file.find_string("qk_norm").value_or("rms_norm");
-    if (norm != "rms_norm")
-        refuse(file, "'qk_norm' '" + norm + "' is not supported; supported: null, rms_norm");
+    const std::optional<std::string> norm = file.find_string("qk_norm");
+    if (norm && *norm != "rms_norm")
+        refuse(
+            file,
+            "'qk_norm' " + support::in_quotes(*norm) +
+                " is not supported; supported: null, rms_norm");
+    config.qk_norm = norm.has_value();
     return config;
 }
 
@@ -148,7 +152,7 @@ joint_transformer_block joint_transformer_block::read(
     const std::int64_t inner = mlp_ratio * width;
     const bool dual = config.has_dual_attention(layer);
     const bool last = layer + 1 == config.n_layers;
-    const std::pair heads{config.n_heads, config.head_size};
+    const nn::head_projections::layout heads{config.n_heads, config.head_size, config.qk_norm};
     const nn::weight_reader attn = reader.in("attn");
     joint_transformer_block result;
     result.norm1 = nn::modulation::read(
@@ -214,9 +218,7 @@ struct sd3_image {
     at::Tensor text;    // [n_samples, m, width] f32, embedded
     at::Tensor pooled;  // [n_samples, pooled_projection_dim] f32
     at::Tensor places;  // [n, width] f32, embedded positions
-    std::size_t first_step{0};
-    std::size_t n_steps{0};               // whose modulations are there
-    std::vector<at::Tensor> modulations;  // a block's: [n_steps * n_samples, n_parts, width]
+    nn::step_modulations modulations;
 };
 
 class sd3_transformer {
@@ -286,9 +288,11 @@ sd3_transformer sd3_transformer::read(
         times.in("text_embedder"), config.pooled_projection_dim, width, format);
     result.context_embedder_ = nn::projection::read(
         reader, "context_embedder", {config.joint_attention_dim, width}, format);
-    for (std::int64_t i = 0; i < config.n_layers; ++i)
+    for (std::int64_t i = 0; i < config.n_layers; ++i) {
         result.transformer_blocks_.push_back(joint_transformer_block::read(
             reader.in("transformer_blocks." + std::to_string(i)), config, i, format));
+        reader.drop_pages();  // what became something else is not looked at again
+    }
     result.norm_out_ = nn::modulation::read(reader.in("norm_out"), width, n_last_parts, format);
     result.proj_out_ = nn::projection::read(reader, "proj_out", {width, patch_width}, format);
     result.footprint_ = reader.footprint();
@@ -326,24 +330,25 @@ sd3_image sd3_transformer::begin(denoise_plan plan, nn::projection_room& room) c
 void sd3_transformer::modulate(
     std::size_t step, sd3_image& image, nn::projection_room& room, run_context& context) const
 {
-    if (step >= image.first_step && step < image.first_step + image.n_steps) return;
-    image.first_step = step;
-    image.n_steps = std::min(n_steps_together, image.plan.timesteps.size() - step);
-    const auto n_steps = static_cast<std::int64_t>(image.n_steps);
+    if (image.modulations.has(step)) return;
+    nn::step_modulations modulations;
+    modulations.begin(step, image.plan.timesteps.size());
+    const auto place = image.plan.timesteps.begin();
     const std::vector<float> times(
-        image.plan.timesteps.begin() + static_cast<std::ptrdiff_t>(step),
-        image.plan.timesteps.begin() + static_cast<std::ptrdiff_t>(step + image.n_steps));
+        place + static_cast<std::ptrdiff_t>(modulations.first_step()),
+        place + static_cast<std::ptrdiff_t>(modulations.end_step()));
+    const auto n_steps = static_cast<std::int64_t>(times.size());
     const at::Tensor of_times = timestep_embedder_.run(nn::time_embedding(at::tensor(times)), room);
     const at::Tensor of_texts = text_embedder_.run(image.pooled, room);
     const at::Tensor activated = at::silu(of_times.unsqueeze(1).add(of_texts.unsqueeze(0)))
                                      .view({n_steps * of_texts.size(0), config_.width()});
-    image.modulations.clear();
     for (const joint_transformer_block& one : transformer_blocks_) {
         support::end_if_stopped(context.stop(), "a step");
-        image.modulations.push_back(one.norm1.run(activated, room));
-        image.modulations.push_back(one.norm1_context.run(activated, room));
+        modulations.add(one.norm1.run(activated, room));
+        modulations.add(one.norm1_context.run(activated, room));
     }
-    image.modulations.push_back(norm_out_.run(activated, room));
+    modulations.add(norm_out_.run(activated, room));
+    image.modulations = std::move(modulations);
 }
 
 at::Tensor sd3_transformer::predict(
@@ -353,20 +358,11 @@ at::Tensor sd3_transformer::predict(
     nn::projection_room& room,
     run_context& context) const
 {
-    const auto enter_block = [&] {
-        support::end_if_stopped(context.stop(), "a step");
-        context.step_done();
-        nn::use_threads(context.n_threads());
-        room.use_threads(context.n_threads());
-    };
-    enter_block();
+    nn::enter_block(context, room);
     modulate(step, image, room, context);
     const std::int64_t n_samples = image.text.size(0);
     std::size_t next = 0;
-    const auto modulation = [&] {  // of the next block: [n_samples, n_parts, width]
-        const auto row = static_cast<std::int64_t>(step - image.first_step) * n_samples;
-        return image.modulations[next++].narrow(0, row, n_samples);
-    };
+    const auto modulation = [&] { return image.modulations.of(next++, step); };
     const std::int64_t channels = latents.size(1);
     const std::int64_t patch = config_.patch_size;
     const std::int64_t height = latents.size(2) / patch;
@@ -380,7 +376,7 @@ at::Tensor sd3_transformer::predict(
     const at::Tensor x = embedded.add(image.places).unsqueeze(0).repeat({n_samples, 1, 1});
     const at::Tensor text = image.text.clone();
     for (const joint_transformer_block& one : transformer_blocks_) {
-        enter_block();
+        nn::enter_block(context, room);
         const at::Tensor by = modulation();
         const at::Tensor by_text = modulation();
         one.run(x, text, by, by_text, room);
@@ -464,16 +460,8 @@ public:
 
     nn::weight_footprint footprint() const override
     {
-        nn::weight_footprint sum;
-        for (const nn::weight_footprint& one :
-             {clip_l_.footprint(),
-              clip_g_.footprint(),
-              t5_.footprint(),
-              transformer_.footprint()}) {
-            sum.copied_bytes += one.copied_bytes;
-            sum.mapped_bytes += one.mapped_bytes;
-        }
-        return sum;
+        return sum_of(
+            {clip_l_.footprint(), clip_g_.footprint(), t5_.footprint(), transformer_.footprint()});
     }
 
     std::size_t scratch_bytes(std::size_t n_tokens) const noexcept override
@@ -550,28 +538,20 @@ void check_fit(
     const sd3_denoiser::shared_facts& shared)
 {
     const json_file& named = files.transformer.config;
-    const auto fail = [&](const std::string& key, std::int64_t found, std::int64_t expected) {
-        named.fail(
-            "'" + key + "' is " + std::to_string(found) +
-            ", the other parts of the pipeline ask for " + std::to_string(expected));
-    };
     const auto projected = [](const json_file& file) {
         return size_or(file, "projection_dim", 512);
     };
     const std::int64_t pooled =
         projected(files.text_encoder.config) + projected(files.text_encoder_2.config);
-    if (config.in_channels != vae.latent_channels)
-        fail("in_channels", config.in_channels, vae.latent_channels);
-    if (config.pooled_projection_dim != pooled)
-        fail("pooled_projection_dim", config.pooled_projection_dim, pooled);
+    need_fit(named, "in_channels", config.in_channels, vae.latent_channels);
+    need_fit(named, "pooled_projection_dim", config.pooled_projection_dim, pooled);
     if (files.text_encoder_3) {
         const std::int64_t width = read_t5_config(files.text_encoder_3->config).d_model;
-        if (config.joint_attention_dim != width)
-            fail("joint_attention_dim", config.joint_attention_dim, width);
+        need_fit(named, "joint_attention_dim", config.joint_attention_dim, width);
     }
     const std::int64_t both = shared.clip_l.hidden_size + shared.clip_g.hidden_size;
     if (config.joint_attention_dim < both)
-        fail("joint_attention_dim", config.joint_attention_dim, both);
+        need_fit(named, "joint_attention_dim", config.joint_attention_dim, both);
     if (shared.clip_l.max_position_embeddings != shared.clip_g.max_position_embeddings)
         files.text_encoder_2.config.fail(
             "'max_position_embeddings' must be the same in both CLIP encoders");
@@ -601,9 +581,10 @@ facts_of(const sd3_config& config, std::int64_t vae_factor, const image_load_opt
 
 loaded_part<clip_prompt_encoder> clip_part(const image_component& from, c10::ScalarType dtype)
 {
-    return loaded_part<clip_prompt_encoder>{[from, dtype](const stop_flag& stop) {
+    auto read = [from, dtype](const stop_flag& stop) {
         return clip_prompt_encoder::read(from, true, dtype, stop);
-    }};
+    };
+    return {from.tensors, std::move(read)};
 }
 
 }  // namespace
@@ -633,10 +614,12 @@ make_sd3(image_pipeline_files files, const image_load_options& options)
             clip_part(files.text_encoder, format.compute),
             clip_part(files.text_encoder_2, format.compute),
             loaded_part<t5_prompt_encoder>{
+                files.text_encoder_3 ? files.text_encoder_3->tensors : nullptr,
                 [from = files.text_encoder_3, format](const stop_flag& stop) {
                     return t5_prompt_encoder::read(*from, format, stop);
                 }},
             loaded_part<sd3_transformer>{
+                files.transformer.tensors,
                 [from = files.transformer, config, format](const stop_flag& stop) {
                     return sd3_transformer::read(from, config, format, stop);
                 }});

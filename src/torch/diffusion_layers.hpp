@@ -1,10 +1,14 @@
 #pragma once
 
+#include <modelpool/capability/model.hpp>
+
 #include <ATen/core/Tensor.h>
 #include <c10/core/ScalarType.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "torch/projection.hpp"
@@ -16,10 +20,18 @@
 namespace modelpool::nn {
 
 /// `run` of rows of any number of samples: x is [..., n_in], the result [..., n_out].
-at::Tensor project(const projection& by, const at::Tensor& x, projection_room& room);
+at::Tensor project(
+    const projection& by,
+    const at::Tensor& x,
+    projection_room& room,
+    projection::function f = projection::function::none);
 
 /// Sines and cosines of a time: [n, 256] f32, the cosines first. times: [n] f32, up to 1000.
 at::Tensor time_embedding(const at::Tensor& times);
+
+/// Before each block of a transformer: ends where a stop was asked for, tells of the progress, and
+/// computes on as many threads as there are now. Errors: operation_aborted.
+void enter_block(run_context& context, projection_room& room);
 
 /// linear_1, SiLU, linear_2.
 class embedding_mlp {
@@ -61,6 +73,26 @@ private:
     projection linear_;
 };
 
+/// What the modulations of all blocks come to, for some steps at once: they have a quarter of the
+/// weights, which are then read once for several steps.
+class step_modulations {
+public:
+    bool has(std::size_t step) const noexcept { return step >= first_ && step < end_; }
+    /// Begins with a few steps from `step` on, of all `n_steps`.
+    void begin(std::size_t step, std::size_t n_steps);
+    std::size_t first_step() const noexcept { return first_; }
+    std::size_t end_step() const noexcept { return end_; }
+    /// Of the next block: [steps * n_samples, n_parts, width].
+    void add(at::Tensor of_block) { blocks_.push_back(std::move(of_block)); }
+    /// Of a block, in the order in which they were added: [n_samples, n_parts, width].
+    at::Tensor of(std::size_t block, std::size_t step) const;
+
+private:
+    std::size_t first_{0};
+    std::size_t end_{0};
+    std::vector<at::Tensor> blocks_;
+};
+
 /// norm(x) · (1 + scale) + shift, as `dtype`: x is [n_samples, n, width] f32, shift and scale
 /// [n_samples, width] f32.
 at::Tensor modulated(
@@ -76,7 +108,7 @@ public:
     /// Reads "weight" [head_size].
     static head_norm read(const weight_reader& reader, std::int64_t head_size);
 
-    /// x: [..., head_size]; a layer that has none gives it back.
+    /// x: [..., head_size]; the result is f32. A layer that has none gives x back.
     at::Tensor run(const at::Tensor& x) const;
 
 private:
@@ -100,7 +132,8 @@ private:
     projection proj_out_;
 };
 
-/// Queries, keys and values of one sort of tokens: [n_samples, n_tokens, n_heads, head_size].
+/// Queries, keys and values of one sort of tokens: [n_samples, n_tokens, n_heads, head_size]. The
+/// values are of the dtype computed in, queries and keys of that or f32.
 struct head_states {
     at::Tensor query;
     at::Tensor key;
@@ -110,12 +143,18 @@ struct head_states {
 /// The projections to heads of one sort of tokens, with norms of queries and keys.
 class head_projections {
 public:
+    /// `n_heads` heads of `head_size`, of states of n_heads · head_size.
+    struct layout {
+        std::int64_t n_heads;
+        std::int64_t head_size;
+        bool normed;  ///< queries and keys
+    };
     /// What the layer's parts are called.
     struct names {
         std::string_view query;
         std::string_view key;
         std::string_view value;
-        std::string_view query_norm;  ///< none where the reader has no such weight
+        std::string_view query_norm;
         std::string_view key_norm;
     };
     static constexpr names own{"to_q", "to_k", "to_v", "norm_q", "norm_k"};
@@ -123,15 +162,16 @@ public:
         "add_q_proj", "add_k_proj", "add_v_proj", "norm_added_q", "norm_added_k"};
 
     head_projections() = default;
-    /// `n_heads` heads of `head_size`, of states of n_heads · head_size.
     static head_projections read(
         const weight_reader& reader,
         const names& called,
-        std::pair<std::int64_t, std::int64_t> heads,
+        const layout& heads,
         const weight_format& format);
 
     /// x: [n_samples, n_tokens, width] of `dtype()`.
     head_states run(const at::Tensor& x, projection_room& room) const;
+    /// The same of rows that others take too: [n_samples * n_tokens, width].
+    head_states run(const projection_input& x, std::int64_t n_samples, projection_room& room) const;
     c10::ScalarType dtype() const noexcept { return dtype_; }
 
 private:

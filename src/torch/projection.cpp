@@ -1,6 +1,7 @@
 #include "torch/projection.hpp"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/gelu.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -12,6 +13,7 @@ namespace {
 using kernels::block_type;
 
 constexpr auto f32 = c10::ScalarType::Float;
+constexpr auto bf16 = c10::ScalarType::BFloat16;
 
 // What rows of `width` numbers can become of what is wanted.
 std::optional<block_type> fitting(std::optional<block_type> wanted, std::int64_t width)
@@ -59,12 +61,23 @@ kernels::const_matrix const_matrix_of(const at::Tensor& x)
     return {x.const_data_ptr<float>(), x.size(0), x.size(1), x.stride(0)};
 }
 
+const std::uint16_t* bits_of(const at::Tensor& x)
+{
+    return static_cast<const std::uint16_t*>(x.const_data_ptr());
+}
+
 }  // namespace
 
 void projection_room::use_threads(int n_threads)
 {
     n_threads_ = std::max(1, n_threads);
     if (team_) team_->resize(n_threads_);
+}
+
+kernels::thread_team& projection_room::team()
+{
+    if (!team_) team_ = std::make_unique<kernels::thread_team>(n_threads_);
+    return *team_;
 }
 
 projection projection::read(
@@ -121,28 +134,59 @@ std::int64_t projection::n_out() const
     return blocks_ ? blocks_->weights.n_out() : dense_.n_out();
 }
 
-void projection::run(const at::Tensor& x, const at::Tensor& out, projection_room& room) const
+void projection::run(
+    const projection_input& x, const at::Tensor& out, projection_room& room, function f) const
 {
+    if (takes_tiles(x.rows, out)) return run_tiles(x, out, room, f);
     if (blocks_)
-        run_blocks(x, out, room);
+        run_blocks(x.rows, out, room);
     else
-        dense_.run(x, out, room.widening_);
+        dense_.run(x.rows, out, room.widening_);
+    at::Tensor result = out;
+    if (f == function::gelu_tanh) at::gelu_(result, "tanh");
 }
 
-at::Tensor projection::run(const at::Tensor& x, projection_room& room) const
+at::Tensor projection::run(const projection_input& x, projection_room& room, function f) const
 {
-    at::Tensor out = at::empty({x.size(0), n_out()}, x.options());
-    run(x, out, room);
+    at::Tensor out = at::empty({x.rows.size(0), n_out()}, x.rows.options());
+    run(x, out, room, f);
     return out;
+}
+
+// Rows of bf16 are multiplied in bf16 where there are so many that widening the weights pays.
+bool projection::takes_tiles(const at::Tensor& x, const at::Tensor& out) const
+{
+    constexpr std::int64_t least_rows = 16;
+    return blocks_ && x.scalar_type() == bf16 && x.size(0) >= least_rows && x.stride(1) == 1 &&
+           out.scalar_type() == bf16 && out.stride(1) == 1 && kernels::fits_tiles(blocks_->weights);
+}
+
+void projection::run_tiles(
+    const projection_input& x, const at::Tensor& out, projection_room& room, function f) const
+{
+    kernels::thread_team& team = room.team();
+    kernels::tile_input& input = room.tiles_.input();
+    const at::Tensor& rows = x.rows;
+    if (room.in_tiles_ != x.number) {
+        input.set({bits_of(rows), rows.size(0), rows.size(1), rows.stride(0)}, team);
+        room.in_tiles_ = x.number;
+    }
+    const at::Tensor& offsets = blocks_->bias;
+    const float* bias_numbers = offsets.defined() ? offsets.const_data_ptr<float>() : nullptr;
+    const kernels::bf16_matrix y{
+        static_cast<std::uint16_t*>(out.mutable_data_ptr()),
+        out.size(0),
+        out.size(1),
+        out.stride(0)};
+    kernels::multiply_in_tiles(input, blocks_->weights, bias_numbers, f, y, team, room.tiles_);
 }
 
 void projection::run_blocks(const at::Tensor& x, const at::Tensor& out, projection_room& room) const
 {
-    if (!room.team_) room.team_ = std::make_unique<kernels::thread_team>(room.n_threads_);
     const at::Tensor input = x.to(f32).contiguous();
     const bool in_place = out.scalar_type() == f32 && out.stride(1) == 1;
     const at::Tensor result = in_place ? out : at::empty(out.sizes(), out.options().dtype(f32));
-    blocks_->weights.apply(const_matrix_of(input), matrix_of(result), *room.team_, room.scratch_);
+    blocks_->weights.apply(const_matrix_of(input), matrix_of(result), room.team(), room.scratch_);
     if (blocks_->bias.defined()) result.add_(blocks_->bias);
     if (!in_place) out.copy_(result);
 }

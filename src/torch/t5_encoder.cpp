@@ -3,7 +3,6 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/gelu.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/where.h>
@@ -61,8 +60,10 @@ t5_encoder::read(const weight_reader& reader, const t5_config& config, const wei
         "0.layer.0.SelfAttention.relative_attention_bias.weight",
         {config.n_buckets, config.n_heads},
         f32);
-    for (std::int64_t i = 0; i < config.n_layers; ++i)
+    for (std::int64_t i = 0; i < config.n_layers; ++i) {
         result.blocks_.push_back(block::read(blocks.in(std::to_string(i)), config, format));
+        reader.drop_pages();  // what became something else is not looked at again
+    }
     result.final_layer_norm_ =
         rms_norm::read(reader.in("encoder.final_layer_norm"), config.d_model, config.epsilon);
     return result;
@@ -121,9 +122,12 @@ void t5_encoder::attend(
     const block& one, const at::Tensor& hidden, const at::Tensor& bias, projection_room& room) const
 {
     const at::Tensor x = normed(one.layer_norm, hidden, dtype_);
+    const projection_input input = room.input(x);
     // [1, n_heads, n, d_kv]
     const auto heads = [&](const projection& by) {
-        return by.run(x, room).view({1, x.size(0), config_.n_heads, config_.d_kv}).transpose(1, 2);
+        return by.run(input, room)
+            .view({1, x.size(0), config_.n_heads, config_.d_kv})
+            .transpose(1, 2);
     };
     // T5 does not scale the products.
     const at::Tensor result = at::scaled_dot_product_attention(
@@ -135,9 +139,9 @@ void t5_encoder::feed_forward(
     const block& one, const at::Tensor& hidden, projection_room& room) const
 {
     const at::Tensor x = normed(one.ff_layer_norm, hidden, dtype_);
-    at::Tensor gate = one.wi_0.run(x, room);
-    at::gelu_(gate, "tanh");
-    gate.mul_(one.wi_1.run(x, room));
+    const projection_input input = room.input(x);
+    const at::Tensor gate = one.wi_0.run(input, room, projection::function::gelu_tanh);
+    gate.mul_(one.wi_1.run(input, room));
     hidden.add_(one.wo.run(gate, room));
 }
 

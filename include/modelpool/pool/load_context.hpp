@@ -10,6 +10,7 @@
 #include <modelpool/runtime/events.hpp>
 
 #include <algorithm>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -60,6 +61,8 @@ public:
         const int n_cores = runtime_->cores().n_cores();
         return n_threads_ > 0 ? std::min(n_threads_, n_cores) : n_cores;
     }
+    /// The budget of the device that the model is loaded to, with all that others hold of it.
+    std::uint64_t memory_limit_bytes() const { return runtime_->memory(device_).limit_bytes(); }
     /// True once nobody wants the model any more. Blocking jobs poll it between tensors; the
     /// loader's own awaits are cancelled besides.
     stop_flag stop() const { return session_->stop(); }
