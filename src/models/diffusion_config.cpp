@@ -119,6 +119,10 @@ json sd3_transformer(const shapes& of)
         of.fail("the table of " + std::to_string(n_places) + " positions is no square");
     const std::int64_t out =
         of.divide(of.need("proj_out.weight", 2, 0), patch * patch, "an output");
+    json dual_layers = json::array();  // of SD 3.5 Medium
+    for (std::int64_t i = 0; i < n_layers; ++i)
+        if (of.has("transformer_blocks." + std::to_string(i) + ".attn2.to_q.weight"))
+            dual_layers.push_back(i);
     json made = {
         {"_class_name", "SD3Transformer2DModel"},
         {"sample_size", 128},
@@ -132,7 +136,7 @@ json sd3_transformer(const shapes& of)
         {"pooled_projection_dim", of.need("time_text_embed.text_embedder.linear_1.weight", 2, 1)},
         {"out_channels", out},
         {"pos_embed_max_size", side},
-        {"dual_attention_layers", json::array()}};
+        {"dual_attention_layers", std::move(dual_layers)}};
     made["qk_norm"] = normed ? json("rms_norm") : json(nullptr);
     return made;
 }
