@@ -87,6 +87,14 @@ const std::vector<pair_of_names>& pairs()
          "joint_blocks.2.x_block.attn.qkv.weight",
          {{0, 1, 3}}},
         {name_table::sd3,
+         "transformer_blocks.1.attn2.to_v.bias",
+         "joint_blocks.1.x_block.attn2.qkv.bias",
+         {{2, 3, 3}}},
+        {name_table::sd3,
+         "transformer_blocks.0.attn2.to_out.0.weight",
+         "joint_blocks.0.x_block.attn2.proj.weight",
+         all},
+        {name_table::sd3,
          "transformer_blocks.0.ff_context.net.2.weight",
          "joint_blocks.0.context_block.mlp.fc2.weight",
          all},
@@ -291,6 +299,7 @@ TEST_CASE("diffusion files: one file may hold every part of a pipeline", "[model
     const std::string model = "model.diffusion_model.";
     add(file, model + "joint_blocks.0.x_block.attn.qkv.weight", {6, 2});
     add(file, model + "joint_blocks.0.x_block.attn.ln_q.weight", {32});
+    add(file, model + "joint_blocks.0.x_block.attn2.qkv.weight", {6, 2});
     add(file, model + "joint_blocks.0.context_block.adaLN_modulation.1.bias", {4});
     add(file, model + "x_embedder.proj.weight", {64, 16, 2, 2});
     add(file, model + "pos_embed", {1, 9, 64});
@@ -314,6 +323,8 @@ TEST_CASE("diffusion files: one file may hold every part of a pipeline", "[model
     CHECK(transformer.config.find_int("pos_embed_max_size", 0, 9) == 3);
     CHECK(transformer.config.find_int("out_channels", 0, 99) == 16);
     CHECK(transformer.config.find_string("qk_norm") == "rms_norm");
+    const auto& dual = transformer.config.root().at("dual_attention_layers");
+    CHECK(dual.get<std::vector<int>>() == std::vector<int>{0});
     // The only block is the last one.
     const auto last = transformer.tensors->find("transformer_blocks.0.norm1_context.linear.bias");
     REQUIRE(last.has_value());
