@@ -63,6 +63,16 @@ private:
     bool hosting_{false};
 };
 
+MODELPOOL_DECL step_report group::step(worker& self)
+{
+    const int wanted =
+        self.options.n_threads() > 0 ? self.options.n_threads() : runtime_.cores().n_cores();
+    core_governor::lease cores{runtime_.cores(), wanted, self.n_steps};
+    host monitor{*this, self, cores};
+    run_context context{monitor, self.stopping.flag()};
+    return self.model->step(context);
+}
+
 /// Serves the small requests that wait now, once.
 MODELPOOL_DECL void group::host_guests(worker& self, run_context& context) noexcept
 {

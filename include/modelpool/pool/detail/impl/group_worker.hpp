@@ -501,16 +501,6 @@ MODELPOOL_DECL void group::drop_late(const std::vector<std::shared_ptr<job>>& dr
         if (!one->ended()) one->fail(too_late());
 }
 
-MODELPOOL_DECL step_report group::step(worker& self)
-{
-    const int wanted =
-        self.options.n_threads() > 0 ? self.options.n_threads() : runtime_.cores().n_cores();
-    core_governor::lease cores{runtime_.cores(), wanted, self.n_steps};
-    host monitor{*this, self, cores};
-    run_context context{monitor, self.stopping.flag()};
-    return self.model->step(context);
-}
-
 /// Counts what a step did; a model that fails for good stops its worker. True where its device is
 /// lost. Under the lock.
 MODELPOOL_DECL bool group::account(worker& self, const step_report& report)
